@@ -1,0 +1,212 @@
+import json
+import socket
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import pytest
+import yaml
+
+import prompts
+from toolkit import dataset, spec
+from toolkit.cost import price as priced
+from toolkit.cost import price_row
+from toolkit.ledger import Intent, Ledger, Settlement
+from toolkit.types import Choice, Finish, Outcome, Problem, Usage, Verdict
+
+PROMPT = Template("Solve it. Cost is $$1.\n$question")
+VERIFIER = ("math", "3")
+PRICE = spec.Price(input="0.3", output="2.5", date="2026-11-20", source="vendor's page")
+FACTS = {
+    "match": "price",
+    "source": "builtin:word-problems train",
+    "licence": "Apache-2.0",
+    "terms": "https://vendor.example/terms",
+    "metrics": {"coverage": {"value": 0.5, "low": 0.4, "high": 0.6}},
+}
+
+
+@dataclass
+class World:
+    ledger: Ledger
+    arm: int
+    problems: dict[int, Problem]
+    directory: Path
+
+    def build(self, dedup: str = "none", **more: Any) -> dataset.Summary:
+        arguments: dict[str, Any] = {
+            "verifier": VERIFIER,
+            "spec": spec.Dataset(dedup=dedup),
+            "directory": self.directory,
+            "facts": FACTS,
+        }
+        return dataset.build(self.ledger, "cheap", self.arm, self.problems, PROMPT, **(arguments | more))
+
+    def rows(self) -> list[dict[str, Any]]:
+        from datasets import load_from_disk
+
+        return list(load_from_disk(str(self.directory)))
+
+
+# problem, idx, text, outcome, norm_sha
+DRAWS = (
+    (1, 0, " 2 + 2 = 4. The answer is 4.\nQ: What is 9 + 9? The answer is 18.", Outcome.CORRECT, "a"),
+    (1, 1, "2 + 2 = 5. The answer is 5.", Outcome.INCORRECT, "b"),
+    (1, 2, "2 + 2 is 4. The answer is 4.", Outcome.CORRECT, "c"),
+    (1, 3, "2  + 2 is 4. The answer is 4.", Outcome.CORRECT, "c"),
+    (0, 0, "Nothing.", Outcome.UNPARSABLE, "d"),
+    (0, 1, "1 + 1 = 2. The answer is 2.", Outcome.CORRECT, "e"),
+    (2, 0, "3 + 3 = 7. The answer is 7.", Outcome.TIMEOUT, "f"),
+)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> World:
+    questions = ["What is 1 + 1?", "What is $2 + $2?", "What is 3 + 3?"]
+    problems = [Problem(f"p{i}", q, str(2 * i + 2)) for i, q in enumerate(questions)]
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    arm = ledger.add_arm("cheap", "flash", "openai_compatible", {"temperature": 0.7, "top_k": 3}, "sha")
+    keys = ledger.add_problems(problems)
+    row = ledger.add_price(price_row("flash", priced(PRICE)))
+    verdicts = []
+    for problem, idx, text, outcome, norm_sha in DRAWS:
+        attempt = await ledger.reserve(Intent(arm, keys[problem], idx, 1, 10**9, price_id=row))
+        usage = Usage(prompt=10, output=20)
+        cost = priced(PRICE).cost(usage)
+        await ledger.settle(attempt, Settlement([Choice(text, Finish.STOP)], usage, cost))
+        (draw,) = next(ledger.rows("SELECT id FROM draw WHERE attempt=?", (attempt,)))
+        verdicts.append((draw, "4", Verdict(outcome, None, norm_sha)))
+    ledger.add_verdicts(*VERIFIER, verdicts)
+    ledger.add_verdicts("math", "2", [(d, g, Verdict(Outcome.CORRECT, None, "z")) for d, g, _ in verdicts])
+    return World(ledger, arm, dict(zip(keys, problems, strict=True)), tmp_path / "dataset" / "cheap")
+
+
+def test_only_correct_draws_of_this_verifier_become_rows_in_order(world: World) -> None:
+    summary = world.build()
+    assert [(r["problem"], r["idx"]) for r in world.rows()] == [("p0", 1), ("p1", 0), ("p1", 2), ("p1", 3)]
+    assert {r["verdict"] for r in world.rows()} == {"correct"}
+    assert summary == dataset.Summary("cheap", rows=4, problems=2)
+    said = json.loads((world.directory / "summary.json").read_text())
+    assert said == {"arm": "cheap", "rows": 4, "problems": 2, "skipped": None}
+
+
+def test_the_prompt_is_the_text_the_model_was_asked(world: World) -> None:
+    world.build()
+    asked = {p.id: prompts.render(PROMPT, question=p.question) for p in world.problems.values()}
+    assert asked["p1"] == "Solve it. Cost is $1.\nWhat is $2 + $2?"
+    for row in world.rows():
+        assert row["prompt"] == [{"role": "user", "content": asked[row["problem"]]}]
+
+
+def test_a_solution_ends_where_the_model_began_a_problem_of_its_own(world: World) -> None:
+    world.build()
+    texts = {(r["problem"], r["idx"]): r["completion"] for r in world.rows()}
+    assert texts["p1", 0] == [{"role": "assistant", "content": "2 + 2 = 4. The answer is 4."}]
+
+
+def test_every_row_names_its_draw_attempt_price_and_model(world: World) -> None:
+    world.build()
+    known = {
+        r[0]: r
+        for r in world.ledger.rows(
+            "SELECT d.id, d.idx, d.attempt, a.price_id FROM draw d JOIN attempt a ON a.id=d.attempt"
+        )
+    }
+    for row in world.rows():
+        assert known[row["draw"]] == (row["draw"], row["idx"], row["attempt"], row["price_id"])
+        assert (row["arm"], row["model"]) == ("cheap", "flash")
+
+
+def test_parquet_holds_the_same_rows(world: World) -> None:
+    import pyarrow.parquet
+
+    world.build()
+    assert pyarrow.parquet.read_table(world.directory / "data.parquet").to_pylist() == world.rows()
+
+
+def test_exact_dedup_keeps_the_first_of_equal_solutions(world: World) -> None:
+    world.build(dedup="exact")
+    assert [(r["problem"], r["idx"]) for r in world.rows()] == [("p0", 1), ("p1", 0), ("p1", 2)]
+
+
+def test_draws_beyond_the_plan_and_problems_outside_the_run_are_left_out(world: World) -> None:
+    world.build(draws=1)
+    assert [(r["problem"], r["idx"]) for r in world.rows()] == [("p1", 0)]
+    del world.problems[min(world.problems)]
+    world.build()
+    assert {r["problem"] for r in world.rows()} == {"p1"}
+
+
+def test_an_arm_without_a_correct_draw_is_skipped_and_its_older_rows_are_gone(world: World) -> None:
+    world.build()
+    summary = world.build(verifier=("math", "99"))
+    assert summary.skipped == "no correct draw"
+    assert [p.name for p in world.directory.iterdir()] == ["summary.json"]
+    assert json.loads((world.directory / "summary.json").read_text())["skipped"] == "no correct draw"
+
+
+def test_the_card_states_spend_prices_decoding_verifier_and_matching(world: World) -> None:
+    world.build()
+    card = (world.directory / "README.md").read_text()
+    header = yaml.safe_load(card.split("---\n")[1])["pricematch"]
+    cost = len(DRAWS) * (10 * 0.3 + 20 * 2.5) / 10**6
+    assert header["spend_usd"] == pytest.approx(cost)
+    assert f"${cost:.6f}" in card
+    (price,) = header["prices"]
+    assert (price["input"], price["output"]) == (0.3, 2.5)
+    assert (price["date"], price["source"]) == ("2026-11-20", "vendor's page")
+    assert header["decoding"] == {"temperature": 0.7, "top_k": 3}
+    assert header["verifier"] == "math 3"
+    assert header["match"] == "price"
+    assert "matched by: price." in card
+    assert "https://vendor.example/terms" in card
+    assert header["metrics"] == FACTS["metrics"]
+
+
+def test_an_unpriced_arm_says_so_instead_of_zero(world: World) -> None:
+    arm = world.ledger.add_arm("given", "elsewhere", "imported", {}, "other")
+    world.ledger.import_draws(arm, [(key, 0, "The answer is 2.", None) for key in world.problems])
+    draws = [d for (d,) in world.ledger.rows("SELECT id FROM draw WHERE arm=?", (arm,))]
+    world.ledger.add_verdicts(*VERIFIER, [(d, "2", Verdict(Outcome.CORRECT, "2", "x")) for d in draws])
+    dataset.build(
+        world.ledger,
+        "given",
+        arm,
+        world.problems,
+        PROMPT,
+        verifier=VERIFIER,
+        spec=spec.Dataset(),
+        directory=world.directory,
+        facts={},
+    )
+    card = (world.directory / "README.md").read_text()
+    assert yaml.safe_load(card.split("---\n")[1])["pricematch"]["spend_usd"] is None
+    assert "cost not priced" in card
+    assert [r["price_id"] for r in world.rows()] == [None] * 3
+
+
+def test_a_rebuild_writes_the_same_rows_to_the_byte(world: World) -> None:
+    world.build()
+    (arrow,) = world.directory.glob("*.arrow")
+    before = arrow.read_bytes()
+    world.build()
+    assert arrow.read_bytes() == before
+    assert sorted(p.name for p in world.directory.parent.iterdir()) == ["cheap"]
+
+
+def test_a_failed_build_leaves_the_older_dataset(world: World) -> None:
+    world.build()
+    before = world.rows()
+    with pytest.raises(sqlite3.ProgrammingError):
+        world.build(verifier=("math", object()))
+    assert world.rows() == before
+
+
+def test_building_needs_no_network(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("the network was used")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    assert world.build().rows == 4

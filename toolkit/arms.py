@@ -1,0 +1,155 @@
+"""An arm, ready to be planned and sampled: its requests, its price, its identity in the ledger."""
+
+import hashlib
+import json
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from string import Template
+
+import prompts
+from toolkit import cost
+from toolkit.errors import InputError
+from toolkit.ledger import Ledger, Purpose
+from toolkit.limits import Limiter
+from toolkit.provider import Capabilities
+from toolkit.spec import Decoding, Limits, Model
+from toolkit.types import Message, Problem, Reply, Request
+
+Ask = Callable[[Request], Awaitable[Reply]]
+EDGE = 1 << 20  # bytes hashed at either end of a large weight file
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One thing compared: a model with its decoding and prompt."""
+
+    name: str
+    model: Model
+    decoding: Decoding
+    template: Template
+
+    @property
+    def payload_sha(self) -> str:
+        """Identity of what is asked: equal means draws may be topped up. Seed, n and limits are left out."""
+        payload = {
+            "provider": self.model.provider,
+            "model": self.model.model,
+            "base_url": self.model.base_url,
+            "api": self.model.api,
+            "extra": self.model.extra,
+            "decoding": self.decoding.model_dump(mode="json", exclude_none=True),
+            "prompt": self.template.template,
+        }
+        if self.model.provider == "imported":  # nothing was asked, so nothing of the run file matters
+            payload = {"provider": "imported", "model": self.model.model}
+        if self.model.provider == "checkpoint":
+            payload["model"] = weights_sha(Path(self.model.model))
+        if self.model.world:
+            payload["world"] = hashlib.sha256(Path(self.model.world).read_bytes()).hexdigest()
+        return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()[:16]
+
+    def requests(self, problems: Sequence[Problem]) -> list[Request]:
+        """One request per problem, n and seed left to the sampler."""
+        d, m = self.decoding, self.model
+        served_as = Path(m.model).name if m.provider == "checkpoint" else m.model
+        base = Request(
+            model=served_as,
+            max_tokens=d.max_tokens,
+            temperature=d.temperature,
+            top_p=d.top_p,
+            top_k=d.top_k,
+            stop=tuple(d.stop or ()),
+            thinking=m.thinking,
+            extra=m.extra,
+        )
+        texts = [prompts.render(self.template, question=p.question) for p in problems]
+        if m.api == "completions":
+            return [replace(base, prompt=text) for text in texts]
+        return [replace(base, messages=(Message("user", text),)) for text in texts]
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """An arm with everything the sampler needs: whom to ask, at what price, how often."""
+
+    name: str
+    arm: int  # ledger id
+    k: int  # draws per problem
+    n: int  # draws in one request, at most
+    ask: Ask
+    requests: Sequence[Request]
+    limiter: Limiter
+    price: cost.Price | None = None
+    price_id: int | None = None
+    tokens_per_draw: float = 0.0  # expected, for the token limit
+    seeds: bool = False
+    purpose: Purpose = "sample"
+    endpoint: str | None = None
+
+
+def stream(
+    arm: Arm,
+    ledger: Ledger,
+    problems: Sequence[Problem],
+    ask: Ask,
+    abilities: Capabilities,
+    *,
+    k: int,
+    n: int,
+    purpose: Purpose = "sample",
+    endpoint: str | None = None,
+) -> Stream:
+    """The arm registered in the ledger and ready to be sampled. Raises InputError if it cannot be priced safely."""
+    price = cost.price(arm.model.price) if arm.model.price else None
+    if price is not None and arm.decoding.max_tokens is None:
+        raise InputError(
+            f"decoding.max_tokens is missing for {arm.name}: a priced request needs it, so that its cost has an upper bound"
+        )
+    asked = arm.decoding.model_dump(mode="json", exclude_none=True)
+    row = ledger.add_arm(arm.name, arm.model.model, arm.model.provider, asked, arm.payload_sha)
+    price_id = ledger.add_price(cost.price_row(arm.model.model, price)) if price else None
+    expected = arm.model.expect
+    return Stream(
+        arm.name,
+        row,
+        k,
+        min(n, abilities.max_n),
+        ask,
+        arm.requests(problems),
+        Limiter(arm.model.limits or Limits()),
+        price,
+        price_id,
+        tokens_per_draw=(expected.output or 0.0) + expected.thinking if expected else 0.0,
+        seeds=abilities.seeds,
+        purpose=purpose,
+        endpoint=endpoint,
+    )
+
+
+def weights_sha(checkpoint: Path) -> str:
+    """Identity of a local checkpoint. Large files are hashed at both ends and by size."""
+    files = sorted(checkpoint.glob("*.safetensors"))
+    if not files:
+        raise InputError(f"{checkpoint}: no *.safetensors in it: give the folder of a saved checkpoint")
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.name}:{file.stat().st_size}".encode())
+        with file.open("rb") as data:
+            digest.update(data.read(EDGE))
+            data.seek(max(0, file.stat().st_size - EDGE))
+            digest.update(data.read())
+    return digest.hexdigest()[:16]
+
+
+def parameters(checkpoint: Path) -> int:
+    """Parameters in a checkpoint's safetensors headers; tied weights are stored once."""
+    total = 0
+    for file in checkpoint.glob("*.safetensors"):
+        with file.open("rb") as data:
+            header = json.loads(data.read(int.from_bytes(data.read(8), "little")))
+        for name, tensor in header.items():
+            if name != "__metadata__":
+                total += math.prod(tensor["shape"])
+    return total

@@ -1,0 +1,293 @@
+"""The command line: one verb per stage, each re-runnable alone on a run file or a run directory.
+
+Heavy imports stay inside the verbs: `--help` costs next to nothing.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from toolkit.errors import PricematchError
+
+if TYPE_CHECKING:
+    from toolkit.pipeline import Job
+
+app = typer.Typer(
+    name="pricematch",
+    help="Which model's solutions teach most for the same money? Sample, verify, measure, finetune, compare.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RunArg = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A run file (examples/*.yaml) or a run directory.")
+]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a key of the run file.")
+]
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run directory; default runs/NAME.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def main() -> NoReturn:
+    """Entry point: errors people can act on become one line and an exit code."""
+    try:
+        code = app(standalone_mode=False)
+    except PricematchError as error:
+        typer.echo(f"pricematch: {error}", err=True)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        typer.echo("pricematch: interrupted; everything paid for is kept: rerun to go on", err=True)
+        code = 130
+    except Exception as error:
+        code = _usage_error(error)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage_error(error: Exception) -> int:
+    """Wrong options are the user's input: a line and exit code 2. Anything else is our bug."""
+    show: Callable[[], None] | None = getattr(error, "show", None)
+    if show is None:
+        raise error
+    show()
+    return int(getattr(error, "exit_code", 2))
+
+
+# -- verbs, in the order of a run
+
+
+@app.command()
+def check(run: RunArg, set_: Set = None, out: Out = None) -> None:
+    """Ask each model of a run for one short draw: key, model, price."""
+    from toolkit import stages
+
+    job = _job(run, set_, out)
+    stages.finish(stages.check(job))
+
+
+@app.command()
+def estimate(
+    run: RunArg,
+    usd: Annotated[float | None, typer.Option(help="Another budget in dollars.")] = None,
+    set_: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """What a budget buys, from the catalog alone: no model is asked, nothing is written."""
+    from toolkit import pipeline, tables
+
+    budget = [f"budget={{usd: {usd}, match: price}}"] if usd is not None else []
+    made = pipeline.make_plan(_job(run, [*(set_ or []), *budget], None))
+    tables.plan(
+        made, as_json=as_json, heading="Estimate (from prices and expected lengths; nothing was measured)"
+    )
+
+
+@app.command()
+def plan(
+    run: RunArg, set_: Set = None, out: Out = None, as_json: AsJson = False, dry_run: bool = False
+) -> None:
+    """From the budget to draws per problem for each arm."""
+    from toolkit import config, pipeline, tables
+
+    job = _job(run, set_, out)
+    if dry_run:
+        typer.echo(config.dump(job.run), nl=False)
+        return
+    _keep(job)
+    tables.plan(pipeline.save_plan(job), as_json=as_json)
+
+
+@app.command()
+def sample(run: RunArg, set_: Set = None, out: Out = None) -> None:
+    """Ask for the draws the plan lacks, under the cap."""
+    from toolkit import stages
+
+    job = _job(run, set_, out)
+    _keep(job)
+    stages.finish(stages.sample(job))
+
+
+@app.command()
+def verify(run: RunArg, set_: Set = None, out: Out = None) -> None:
+    """Judge every draw that has no verdict yet."""
+    from toolkit import stages
+
+    stages.verify(_job(run, set_, out))
+
+
+@app.command()
+def measure(run: RunArg, set_: Set = None, out: Out = None, as_json: AsJson = False) -> None:
+    """Coverage, diversity and cost per correct draw, with intervals."""
+    from toolkit import stages, tables
+
+    measured = stages.measure(_job(run, set_, out))
+    tables.measures(measured, as_json=as_json)
+
+
+@app.command()
+def dataset(run: RunArg, set_: Set = None, out: Out = None) -> None:
+    """One Hugging Face dataset per arm from its correct draws."""
+    from toolkit import stages
+
+    stages.dataset(_job(run, set_, out))
+
+
+@app.command()
+def finetune(run: RunArg, set_: Set = None, out: Out = None) -> None:
+    """Finetune every student once per arm, the same number of steps each."""
+    from toolkit import stages
+
+    stages.finetune(_job(run, set_, out))
+
+
+@app.command()
+def evaluate(run: RunArg, set_: Set = None, out: Out = None) -> None:
+    """pass@1 of the base and of each student on held-out problems."""
+    from toolkit import stages
+
+    job = _job(run, set_, out)
+    stages.finish(stages.evaluate(job))
+
+
+@app.command()
+def report(run: RunArg, set_: Set = None, out: Out = None) -> None:
+    """Write the page."""
+    from toolkit import stages
+
+    typer.echo(f"page: {stages.report(_job(run, set_, out))}")
+
+
+@app.command(name="run")
+def run_(
+    run: RunArg,
+    set_: Set = None,
+    out: Out = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved run and stop.")] = False,
+) -> None:
+    """All stages in order; what is already there is not done again."""
+    from toolkit import config, stages
+
+    job = _job(run, set_, out)
+    if dry_run:
+        typer.echo(config.dump(job.run), nl=False)
+        return
+    _keep(job)
+    stages.everything(job)
+
+
+@app.command()
+def status(
+    run: RunArg,
+    as_json: AsJson = False,
+    uncertain: Annotated[
+        str | None, typer.Option(metavar="paid|unpaid", help="Resolve attempts of unknown fate.")
+    ] = None,
+    attempt: Annotated[int | None, typer.Argument(metavar="[ATTEMPT]", help="Only this one.")] = None,
+    out: Out = None,
+) -> None:
+    """What was asked, paid and is missing; works beside a running sampler."""
+    from toolkit import stages, tables
+
+    job = _job(run, None, out)
+    if uncertain is not None:
+        stages.resolve(job, uncertain, attempt)
+    tables.status(stages.status(job), as_json=as_json)
+
+
+@app.command(name="import")
+def import_(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.jsonl", help="Rows with a problem id or text and an answer text.")
+    ],
+    arm: Annotated[str, typer.Option("--arm", metavar="NAME", help="The arm these generations belong to.")],
+    run: Annotated[
+        Path | None, typer.Option("--run", metavar="RUN", help="Add to this run; else a new one is made.")
+    ] = None,
+    problems: Annotated[str | None, typer.Option(help="Problem source of a new run.")] = None,
+    set_: Set = None,
+    out: Out = None,
+) -> None:
+    """Bring in generations you already have, unpriced."""
+    from toolkit import stages
+
+    stages.bring_in(file, arm, run, problems, set_ or [], out)
+
+
+@app.command()
+def prices(
+    model: Annotated[str | None, typer.Argument(help="Only this model.")] = None, as_json: AsJson = False
+) -> None:
+    """The catalog: dated prices, parameters, terms of use."""
+    from toolkit import tables
+
+    tables.catalog(model, as_json=as_json)
+
+
+@app.command()
+def serve(
+    simulate: Annotated[
+        Path | None, typer.Option(metavar="WORLD", help="Serve the models of a world file.")
+    ] = None,
+    checkpoint: Annotated[Path | None, typer.Option(metavar="DIR", help="Serve a local checkpoint.")] = None,
+    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8000,
+    host: str = "127.0.0.1",
+    problems: Annotated[
+        str | None, typer.Option(help="Problem source of the world, instead of its own.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Split of the problem source.")] = None,
+    limit: Annotated[int | None, typer.Option(help="The first N problems.")] = None,
+    problem_seed: Annotated[int, typer.Option(help="Seed of the built-in problems.")] = 0,
+    price: Annotated[
+        str, typer.Option(metavar="IN,OUT", help="Dollars per million tokens of the checkpoint.")
+    ] = "0,0",
+    journal: Annotated[Path | None, typer.Option(help="Append every answer's bill to this file.")] = None,
+    until_eof: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """A local OpenAI-compatible server: simulated models, or a checkpoint."""
+    from toolkit import serving
+
+    served = serving.app(
+        simulate,
+        checkpoint,
+        problems=problems,
+        split=split,
+        limit=limit,
+        problem_seed=problem_seed,
+        price=price,
+        journal=journal,
+    )
+    serving.run(served, host=host, port=port, until_eof=until_eof)
+
+
+def _job(source: Path, overrides: list[str] | None, out: Path | None) -> "Job":
+    from toolkit import stages
+
+    return stages.job(source, overrides or [], out)
+
+
+def _keep(job: "Job") -> None:
+    from toolkit import stages
+
+    stages.keep(job)
+
+
+def version(wanted: bool) -> None:
+    if wanted:
+        from toolkit import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass

@@ -1,0 +1,151 @@
+"""Where models live: adapters for hosted ones, started servers for local and simulated ones.
+
+Together with the command line the only importer of `providers` and of `serve`.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from providers.openai_compatible import OpenAICompatible
+from toolkit import arms, catalog
+from toolkit.errors import InputError
+from toolkit.pipeline import Endpoint
+from toolkit.serve import process
+from toolkit.serve.world_file import load_world
+from toolkit.spec import Expect, Limits, Model, Problems, Run
+
+LOCAL_CONCURRENCY = 24  # requests in flight to our own checkpoint server: enough to keep its batch full
+
+
+def resolve(run: Run) -> Run:
+    """The run with prices, parameters and expectations filled in: run file > world > catalog."""
+    models = {name: _with_facts(model) for name, model in run.models.items()}
+    return run.model_copy(update={"models": models})
+
+
+def _with_facts(model: Model) -> Model:
+    facts = _facts(model)
+    missing = {
+        key: value for key, value in facts.items() if getattr(model, key) is None and value is not None
+    }
+    return model.model_copy(update=missing)
+
+
+def _facts(model: Model) -> dict[str, object]:
+    if model.provider == "simulated":
+        return _world_facts(model)
+    if model.provider == "checkpoint":
+        folder = Path(model.model)
+        if not folder.is_dir():
+            raise InputError(
+                f"models: {model.model}: no such folder: a checkpoint model names a saved checkpoint"
+            )
+        return {"params": arms.parameters(folder), "limits": Limits(concurrency=LOCAL_CONCURRENCY)}
+    entry = catalog.find(model.model)
+    return {"price": entry.price(), "params": entry.params} if entry else {}
+
+
+def _world_facts(model: Model) -> dict[str, object]:
+    world = load_world(model.world or "")
+    known = world.models.get(model.model)
+    if known is None:
+        raise InputError(
+            f"{model.world}: no model {model.model!r} in this world: give one of {', '.join(world.models)}"
+        )
+    return {
+        "price": known.price.model_copy(update={"source": f"world {world.name}"}),
+        "params": int(known.params) if known.params else None,
+        "expect": Expect(output=known.tokens.mean, thinking=known.thinking.mean),
+        "draws_per_request": known.max_n,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """Opens endpoints for a run; the pipeline calls it without knowing what stands behind."""
+
+    directory: Path  # logs and journals of started servers go here
+
+    @contextlib.asynccontextmanager
+    async def __call__(
+        self, models: Mapping[str, Model], problems: Problems
+    ) -> AsyncIterator[dict[str, Endpoint]]:
+        async with contextlib.AsyncExitStack() as stack:
+            servers = {
+                args: process.started(args, log=self.directory / "serve.log", env=env)
+                for args, env in {
+                    self._arguments(m, problems): _environment(m) for m in models.values()
+                }.items()
+                if args
+            }
+            urls = dict(zip(servers, await _enter_all(stack, servers.values()), strict=True))
+            yield {
+                name: self._endpoint(name, m, urls.get(self._arguments(m, problems)))
+                for name, m in models.items()
+            }
+
+    def _arguments(self, model: Model, problems: Problems) -> tuple[str, ...]:
+        """What starts this model's server; equal arguments share one server, none needs no server."""
+        journal = ("--journal", str(self.directory / "served.jsonl"))
+        if model.provider == "checkpoint":
+            price = ("--price", f"{model.price.input},{model.price.output}") if model.price else ()
+            return ("--checkpoint", model.model, *price, *journal)
+        if model.provider == "simulated":
+            limit = ("--limit", str(problems.limit)) if problems.limit else ()
+            return (
+                "--simulate",
+                model.world or "",
+                "--problems",
+                problems.source,
+                "--split",
+                problems.split,
+                "--problem-seed",
+                str(problems.seed),
+                *limit,
+                *journal,
+            )
+        return ()
+
+    def _endpoint(self, name: str, model: Model, url: str | None) -> Endpoint:
+        address = url or model.base_url or ""
+        # A started server has another port each time; the ledger keeps what stays the same.
+        shown = f"{model.provider}:{Path(model.model).name}" if url else address
+        return Endpoint(OpenAICompatible(address, key(name, model)), shown)
+
+
+def key(name: str, model: Model) -> str | None:
+    """The model's key from the environment."""
+    if model.key_env is None:
+        return None
+    found = os.environ.get(model.key_env)
+    if not found:
+        raise InputError(
+            f"models.{name}.key_env: the environment variable {model.key_env} is not set: export it first"
+        )
+    return found
+
+
+def secrets(run: Run) -> tuple[str, ...]:
+    """Every key the run knows, to be kept out of what is stored."""
+    return tuple(v for m in run.models.values() if m.key_env and (v := os.environ.get(m.key_env)))
+
+
+def _environment(model: Model) -> dict[str, str]:
+    """One thread is fastest for small checkpoints, and leaves cores to the others."""
+    small = model.provider == "checkpoint" and arms.parameters(Path(model.model)) < 10**7
+    return {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"} if small else {}
+
+
+async def _enter_all(
+    stack: contextlib.AsyncExitStack, contexts: Iterable[contextlib.AbstractAsyncContextManager[str]]
+) -> list[str]:
+    """Enter them at the same time: each may take seconds to start."""
+    entered = await asyncio.gather(*(stack.enter_async_context(c) for c in contexts), return_exceptions=True)
+    for outcome in entered:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return [url for url in entered if isinstance(url, str)]

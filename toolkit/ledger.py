@@ -1,0 +1,631 @@
+"""The ledger: one SQLite file per run, the truth about what was asked, paid and answered.
+
+One process writes (a lock file says so), through one thread that commits in groups with
+`synchronous=FULL`; any number of processes read. Money is integer picodollars; NULL is unpriced.
+
+Spend rule: an upper bound is reserved and committed before a request leaves, and settled by the
+server's usage. Whatever happens, billed <= settled + uncertain <= cap.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from toolkit.errors import InputError, PricematchError, Unfinished, redact
+from toolkit.types import Choice, Problem, Usage, Verdict
+
+T = TypeVar("T")
+GROUP = 512  # operations in one transaction, at most
+
+Fate = Literal["failed", "uncertain", "released"]
+Purpose = Literal["sample", "pilot", "judge", "check", "evaluate"]
+
+# Each entry moves the file one version up; `PRAGMA user_version` says how many were applied.
+MIGRATIONS = (
+    """
+    CREATE TABLE arm(
+        id INTEGER PRIMARY KEY, name TEXT NOT NULL, model TEXT NOT NULL, provider TEXT NOT NULL,
+        decoding_json TEXT NOT NULL, payload_sha TEXT NOT NULL, UNIQUE(name, payload_sha));
+    CREATE TABLE problem(
+        id INTEGER PRIMARY KEY, key TEXT NOT NULL, sha TEXT NOT NULL, level TEXT, subject TEXT,
+        UNIQUE(key, sha));
+    CREATE TABLE price(id INTEGER PRIMARY KEY, row_json TEXT NOT NULL UNIQUE);
+    CREATE TABLE batch(
+        id INTEGER PRIMARY KEY, intent_key TEXT NOT NULL UNIQUE, remote_id TEXT, state TEXT NOT NULL);
+    CREATE TABLE attempt(
+        id INTEGER PRIMARY KEY,
+        arm INTEGER NOT NULL REFERENCES arm, problem INTEGER NOT NULL REFERENCES problem,
+        purpose TEXT NOT NULL CHECK(purpose IN ('sample','pilot','judge','check','evaluate')),
+        first_index INTEGER NOT NULL, n INTEGER NOT NULL,
+        parent INTEGER REFERENCES attempt, batch INTEGER REFERENCES batch, endpoint TEXT,
+        state TEXT NOT NULL
+            CHECK(state IN ('reserved','sent','settled','failed','uncertain','released')),
+        cause TEXT, price_id INTEGER REFERENCES price,
+        reserved_pico INTEGER, cost_pico INTEGER,
+        prompt INTEGER, cached INTEGER, output INTEGER, thinking INTEGER,
+        usage_source TEXT CHECK(usage_source IN ('server','tokenizer','estimate')),
+        http_status INTEGER, request_id TEXT, model_version TEXT, effective_json TEXT,
+        created REAL NOT NULL, sent REAL, ended REAL);
+    CREATE INDEX attempt_open ON attempt(state) WHERE state IN ('reserved','sent','uncertain');
+    CREATE INDEX attempt_arm ON attempt(arm);
+    CREATE TABLE draw(
+        id INTEGER PRIMARY KEY, attempt INTEGER NOT NULL REFERENCES attempt,
+        arm INTEGER NOT NULL REFERENCES arm, problem INTEGER NOT NULL REFERENCES problem,
+        idx INTEGER NOT NULL, finish TEXT NOT NULL, UNIQUE(arm, problem, idx));
+    CREATE TABLE draw_text(draw INTEGER PRIMARY KEY REFERENCES draw, text TEXT NOT NULL, reasoning TEXT);
+    CREATE TABLE verdict(
+        draw INTEGER NOT NULL REFERENCES draw, verifier TEXT NOT NULL, version TEXT NOT NULL,
+        gold TEXT, outcome TEXT NOT NULL, extracted TEXT, norm_sha TEXT NOT NULL,
+        PRIMARY KEY(draw, verifier, version)) WITHOUT ROWID;
+    """,
+)
+
+NETWORK_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "fuse.sshfs"}
+)
+
+
+class AtCap(PricematchError):
+    """The reservation would pass the cap. `open_pico` may still be freed by requests in flight."""
+
+    def __init__(self, wanted: int, open_pico: int) -> None:
+        super().__init__("the cap is reached")
+        self.wanted, self.open_pico = wanted, open_pico
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """One request about to be sent, and the most it can cost."""
+
+    arm: int
+    problem: int
+    first_index: int
+    n: int
+    reserved_pico: int | None  # None: unpriced
+    price_id: int | None = None
+    purpose: Purpose = "sample"
+    parent: int | None = None
+    endpoint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What an answered request cost and brought."""
+
+    choices: Sequence[Choice]
+    usage: Usage | None
+    cost_pico: int | None
+    http_status: int | None = None
+    request_id: str = ""
+    model_version: str = ""
+    effective: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """Picodollars by fate. What counts against the cap is their sum."""
+
+    settled: int = 0
+    reserved: int = 0  # in flight now
+    uncertain: int = 0  # fate unknown: counts until the user resolves it
+
+    @property
+    def committed(self) -> int:
+        return self.settled + self.reserved + self.uncertain
+
+    def plus(self, *, settled: int = 0, reserved: int = 0, uncertain: int = 0) -> "Spend":
+        return Spend(self.settled + settled, self.reserved + reserved, self.uncertain + uncertain)
+
+
+@dataclass(frozen=True, slots=True)
+class DrawRow:
+    """One draw with its text, as verification and export read it."""
+
+    id: int
+    arm: int
+    problem: int
+    idx: int
+    finish: str
+    text: str
+
+
+class Reader:
+    """Read access to a ledger; safe beside a running writer."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise InputError(f"{path}: no ledger here yet: run `pricematch sample` first")
+        self.path = path
+        self._db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
+
+    def close(self) -> None:
+        self._db.close()
+
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def rows(self, sql: str, args: Sequence[Any] | Mapping[str, Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """Rows of any query, for reports and measurements."""
+        return iter(self._db.execute(sql, args))
+
+    def arms(self) -> list[tuple[int, str, str, str]]:
+        """(id, name, model, payload_sha) of every arm, in the order they came."""
+        return list(self._db.execute("SELECT id, name, model, payload_sha FROM arm ORDER BY id"))
+
+    def arm_id(self, name: str, payload_sha: str) -> int | None:
+        row = self._db.execute(
+            "SELECT id FROM arm WHERE name=? AND payload_sha=?", (name, payload_sha)
+        ).fetchone()
+        return row[0] if row else None
+
+    def problem_ids(self, problems: Iterable[Problem]) -> list[int | None]:
+        """Row ids of problems, in their order; None where the ledger does not know one."""
+        known = {(k, s): i for i, k, s in self._db.execute("SELECT id, key, sha FROM problem")}
+        return [known.get((p.id, p.sha)) for p in problems]
+
+    def missing(self, arm: int, problems: Sequence[int], k: int) -> list[list[int]]:
+        """For each problem the draw indices below k that the arm does not have yet."""
+        count = {
+            p: (n, top)
+            for p, n, top in self._db.execute(
+                "SELECT problem, COUNT(*), MAX(idx) FROM draw WHERE arm=? AND idx<? GROUP BY problem",
+                (arm, k),
+            )
+        }
+        return [self._holes(arm, p, k, *count.get(p, (0, -1))) for p in problems]
+
+    def _holes(self, arm: int, problem: int, k: int, have: int, top: int) -> list[int]:
+        if have == top + 1:  # no hole: the common case needs no second look
+            return list(range(have, k))
+        found = {
+            i for (i,) in self._db.execute("SELECT idx FROM draw WHERE arm=? AND problem=?", (arm, problem))
+        }
+        return [i for i in range(k) if i not in found]
+
+    def draws(self, arms: Sequence[int]) -> Iterator[DrawRow]:
+        """All draws of these arms with their texts, in draw order."""
+        marks = ",".join("?" * len(arms))
+        for row in self._db.execute(
+            f"SELECT d.id, d.arm, d.problem, d.idx, d.finish, t.text FROM draw d JOIN draw_text t ON t.draw=d.id "
+            f"WHERE d.arm IN ({marks}) ORDER BY d.id",
+            tuple(arms),
+        ):
+            yield DrawRow(*row)
+
+    def verdicts(
+        self, arm: int, verifier: str, version: str
+    ) -> Iterator[tuple[int, int, int, str | None, str | None, str]]:
+        """(draw, problem, idx, outcome, norm_sha, finish) of an arm's draws; outcome None where unverified."""
+        return self.rows(
+            "SELECT d.id, d.problem, d.idx, v.outcome, v.norm_sha, d.finish FROM draw d LEFT JOIN verdict v "
+            "ON v.draw=d.id AND v.verifier=? AND v.version=? WHERE d.arm=? ORDER BY d.problem, d.idx",
+            (verifier, version, arm),
+        )
+
+    def verified_golds(self, verifier: str, version: str) -> dict[int, str | None]:
+        """draw id -> the gold it was judged against."""
+        return dict(
+            self._db.execute(
+                "SELECT draw, gold FROM verdict WHERE verifier=? AND version=?", (verifier, version)
+            )
+        )
+
+    def usage(self, arm: int) -> dict[str, int | None]:
+        """Totals over an arm's answered attempts: requests, tokens, cost_pico (None where any is unpriced)."""
+        keys = ("requests", "draws", "prompt", "cached", "output", "thinking", "cost_pico", "unpriced")
+        row = self._db.execute(
+            "SELECT COUNT(*), (SELECT COUNT(*) FROM draw WHERE arm=:arm), SUM(prompt), SUM(cached), SUM(output), "
+            "SUM(thinking), SUM(cost_pico), SUM(cost_pico IS NULL) FROM attempt WHERE arm=:arm AND state='settled'",
+            {"arm": arm},
+        ).fetchone()
+        totals: dict[str, int | None] = {k: v or 0 for k, v in zip(keys, row, strict=True)}
+        if totals.pop("unpriced"):
+            totals["cost_pico"] = None
+        return totals
+
+    def spend(self) -> Spend:
+        rows = dict(
+            self._db.execute(
+                "SELECT state, SUM(COALESCE(cost_pico, reserved_pico, 0)) FROM attempt GROUP BY state"
+            )
+        )
+        return Spend(
+            settled=rows.get("settled", 0) + rows.get("failed", 0),
+            reserved=rows.get("reserved", 0) + rows.get("sent", 0),
+            uncertain=rows.get("uncertain", 0),
+        )
+
+    def attempts(self) -> dict[str, int]:
+        """Attempts by state."""
+        return dict(self._db.execute("SELECT state, COUNT(*) FROM attempt GROUP BY state"))
+
+    def count_draws(self) -> int:
+        return int(self._db.execute("SELECT COUNT(*) FROM draw").fetchone()[0])
+
+
+class Ledger(Reader):
+    """Write access: one process at a time."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        cap_pico: int | None = None,
+        secrets: Sequence[str] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.cap_pico, self._secrets, self._clock = cap_pico, tuple(secrets), clock
+        self._lock = _lock(path)
+        try:
+            self._writer = _Writer(path)
+            super().__init__(path)
+        except BaseException:
+            os.close(self._lock)
+            raise
+        self._writer.now(_orphans_become_uncertain)
+        self._spend = self.spend()
+        self._writer.on_rollback = self._recount
+
+    def close(self) -> None:
+        super().close()  # first, so that the writer is the last one out and tidies the WAL away
+        self._writer.close()
+        os.close(self._lock)
+
+    def __enter__(self) -> "Ledger":
+        return self
+
+    def _recount(self) -> None:
+        self._spend = self.spend()
+
+    # -- what is asked
+
+    def add_arm(
+        self, name: str, model: str, provider: str, decoding: Mapping[str, Any], payload_sha: str
+    ) -> int:
+        """The arm's row id; the same name and payload is the same arm, so a rerun tops it up."""
+        row = (name, model, provider, json.dumps(decoding, sort_keys=True), payload_sha)
+        self._writer.now(
+            lambda db: db.execute(
+                "INSERT OR IGNORE INTO arm(name, model, provider, decoding_json, payload_sha) VALUES (?,?,?,?,?)",
+                row,
+            )
+        )
+        found = self.arm_id(name, payload_sha)
+        assert found is not None
+        return found
+
+    def add_problems(self, problems: Sequence[Problem]) -> list[int]:
+        """Row ids of these problems, in order."""
+        rows = [(p.id, p.sha, p.level, p.subject) for p in problems]
+        self._writer.now(
+            lambda db: db.executemany(
+                "INSERT OR IGNORE INTO problem(key, sha, level, subject) VALUES (?,?,?,?)", rows
+            )
+        )
+        return [i for i in self.problem_ids(problems) if i is not None]
+
+    def add_price(self, row: Mapping[str, Any]) -> int:
+        text = json.dumps(row, sort_keys=True)
+        self._writer.now(lambda db: db.execute("INSERT OR IGNORE INTO price(row_json) VALUES (?)", (text,)))
+        return int(self._db.execute("SELECT id FROM price WHERE row_json=?", (text,)).fetchone()[0])
+
+    # -- what is spent
+
+    async def reserve(self, intent: Intent) -> int:
+        """The attempt's id, once its upper bound is on disk. Raises AtCap if that would pass the cap."""
+        return await self._writer.soon(lambda db: self._reserve(db, intent))
+
+    async def settle(self, attempt: int, answer: Settlement) -> None:
+        """Record an answer: its cost replaces the reservation, its choices become draws."""
+        await self._writer.soon(lambda db: self._settle(db, attempt, answer))
+
+    async def fail(
+        self,
+        attempt: int,
+        state: Fate,
+        cause: str,
+        http_status: int | None = None,
+    ) -> None:
+        """Record an attempt without an answer. Failed and released cost nothing; uncertain keeps its bound."""
+        await self._writer.soon(lambda db: self._fail(db, attempt, state, cause, http_status))
+
+    @property
+    def spent(self) -> Spend:
+        """Spend as of the last commit, without asking the database."""
+        return self._spend
+
+    def resolve(self, verdict: Literal["paid", "unpaid"], attempt: int | None = None) -> int:
+        """The user's word on uncertain attempts (one, or all): how many changed."""
+        state, cost = ("settled", "reserved_pico") if verdict == "paid" else ("failed", "0")
+        changed = self._writer.now(
+            lambda db: (
+                db.execute(
+                    f"UPDATE attempt SET state='{state}', cost_pico={cost} WHERE state='uncertain' AND (?1 IS NULL OR id=?1)",
+                    (attempt,),
+                ).rowcount
+            )
+        )
+        self._spend = self.spend()
+        return changed
+
+    def import_draws(self, arm: int, answers: Iterable[tuple[int, int, str, Usage | None]]) -> int:
+        """Bring in generations made elsewhere: (problem, idx, text, usage); unpriced. How many were new."""
+        return self._writer.now(lambda db: _import(db, arm, answers, self._clock()))
+
+    # -- what is concluded
+
+    def add_verdicts(
+        self, verifier: str, version: str, verdicts: Iterable[tuple[int, str | None, Verdict]]
+    ) -> None:
+        """Store (draw, gold, verdict), replacing older verdicts of the same verifier version."""
+        rows = [
+            (d, verifier, version, gold, v.outcome.value, v.extracted, v.norm_sha) for d, gold, v in verdicts
+        ]
+        self._writer.now(
+            lambda db: db.executemany("INSERT OR REPLACE INTO verdict VALUES (?,?,?,?,?,?,?)", rows)
+        )
+
+    # -- inside the writer thread
+
+    def _reserve(self, db: sqlite3.Connection, intent: Intent) -> int:
+        wanted = intent.reserved_pico or 0
+        if self.cap_pico is not None and self._spend.committed + wanted > self.cap_pico:
+            raise AtCap(wanted, self._spend.reserved)
+        row = db.execute(
+            "INSERT INTO attempt(arm, problem, purpose, first_index, n, parent, endpoint, state, price_id, "
+            "reserved_pico, created) VALUES (?,?,?,?,?,?,?,'reserved',?,?,?)",
+            (
+                intent.arm,
+                intent.problem,
+                intent.purpose,
+                intent.first_index,
+                intent.n,
+                intent.parent,
+                intent.endpoint,
+                intent.price_id,
+                intent.reserved_pico,
+                self._clock(),
+            ),
+        )
+        self._spend = self._spend.plus(reserved=wanted)
+        assert row.lastrowid is not None
+        return row.lastrowid
+
+    def _settle(self, db: sqlite3.Connection, attempt: int, answer: Settlement) -> None:
+        arm, problem, first, n, reserved = db.execute(
+            "SELECT arm, problem, first_index, n, reserved_pico FROM attempt WHERE id=?", (attempt,)
+        ).fetchone()
+        u = answer.usage
+        tokens = (u.prompt, u.cached, u.output, u.thinking, u.source) if u else (None,) * 5
+        effective = json.dumps(answer.effective, sort_keys=True) if answer.effective else None
+        db.execute(
+            "UPDATE attempt SET state='settled', cost_pico=?, prompt=?, cached=?, output=?, thinking=?, "
+            "usage_source=?, http_status=?, request_id=?, model_version=?, effective_json=?, ended=? WHERE id=?",
+            (
+                answer.cost_pico,
+                *tokens,
+                answer.http_status,
+                answer.request_id,
+                answer.model_version,
+                effective,
+                self._clock(),
+                attempt,
+            ),
+        )
+        _insert_draws(db, attempt, arm, problem, first, answer.choices[:n])
+        self._spend = self._spend.plus(reserved=-(reserved or 0), settled=answer.cost_pico or 0)
+
+    def _fail(
+        self, db: sqlite3.Connection, attempt: int, state: str, cause: str, http_status: int | None
+    ) -> None:
+        (reserved,) = db.execute("SELECT reserved_pico FROM attempt WHERE id=?", (attempt,)).fetchone()
+        cost = None if state == "uncertain" else 0
+        db.execute(
+            "UPDATE attempt SET state=?, cause=?, cost_pico=?, http_status=?, ended=? WHERE id=?",
+            (state, redact(cause, self._secrets), cost, http_status, self._clock(), attempt),
+        )
+        held = (reserved or 0) if state == "uncertain" else 0
+        self._spend = self._spend.plus(reserved=-(reserved or 0), uncertain=held)
+
+
+def _insert_draws(
+    db: sqlite3.Connection, attempt: int, arm: int, problem: int, first: int, choices: Sequence[Choice]
+) -> None:
+    for index, choice in enumerate(choices, first):
+        row = db.execute(
+            "INSERT INTO draw(attempt, arm, problem, idx, finish) VALUES (?,?,?,?,?)",
+            (attempt, arm, problem, index, choice.finish.value),
+        )
+        db.execute(
+            "INSERT INTO draw_text VALUES (?,?,?)", (row.lastrowid, choice.text, choice.reasoning or None)
+        )
+
+
+def _import(
+    db: sqlite3.Connection, arm: int, answers: Iterable[tuple[int, int, str, Usage | None]], now: float
+) -> int:
+    new = 0
+    for problem, idx, text, usage in answers:
+        if db.execute(
+            "SELECT 1 FROM draw WHERE arm=? AND problem=? AND idx=?", (arm, problem, idx)
+        ).fetchone():
+            continue
+        u = (usage.prompt, usage.cached, usage.output, usage.thinking, usage.source) if usage else (None,) * 5
+        attempt = db.execute(
+            "INSERT INTO attempt(arm, problem, purpose, first_index, n, state, cause, prompt, cached, output, thinking, "
+            "usage_source, created, ended) VALUES (?,?,'sample',?,1,'settled','imported',?,?,?,?,?,?,?)",
+            (arm, problem, idx, *u, now, now),
+        ).lastrowid
+        draw = db.execute(
+            "INSERT INTO draw(attempt, arm, problem, idx, finish) VALUES (?,?,?,?,'stop')",
+            (attempt, arm, problem, idx),
+        ).lastrowid
+        db.execute("INSERT INTO draw_text VALUES (?,?,NULL)", (draw, text))
+        new += 1
+    return new
+
+
+def _orphans_become_uncertain(db: sqlite3.Connection) -> None:
+    """A writer that died left requests whose fate nobody knows; they keep counting against the cap."""
+    db.execute(
+        "UPDATE attempt SET state='uncertain', cause='the process ended before the answer was stored' "
+        "WHERE state IN ('reserved','sent')"
+    )
+
+
+def _lock(path: Path) -> int:
+    """An exclusive lock that dies with the process."""
+    handle = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise InputError(
+            f"{path}: another pricematch is writing to this run: wait for it or stop it"
+        ) from None
+    return handle
+
+
+def _journal_mode(path: Path) -> str:
+    """WAL needs shared memory, which network file systems do not give (sqlite.org/wal.html)."""
+    try:
+        mounts = [line.split()[1:3] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    except OSError:
+        return "WAL"
+    home = path.resolve()
+    holding = [(mount, kind) for mount, kind in mounts if home.is_relative_to(mount)]
+    kind = max(holding, key=lambda m: len(m[0]))[1] if holding else ""
+    return "TRUNCATE" if kind in NETWORK_FILE_SYSTEMS else "WAL"
+
+
+@dataclass(slots=True)
+class _Op:
+    run: Callable[[sqlite3.Connection], Any]
+    loop: asyncio.AbstractEventLoop | None  # None: `future` is a concurrent one
+    future: Any
+    result: Any = None
+    error: BaseException | None = None
+
+    def deliver(self) -> None:
+        if self.future.done():  # the asker was cancelled; what was written stays written
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+class _Writer:
+    """One thread, one connection; all operations that wait at the same time are one transaction."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.on_rollback: Callable[[], None] = lambda: None
+        self._queue: queue.SimpleQueue[_Op | None] = queue.SimpleQueue()
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._db.execute(f"PRAGMA journal_mode={_journal_mode(path)}")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.execute("PRAGMA foreign_keys=ON")
+        _migrate(self._db, path)
+        self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
+        self._thread.start()
+
+    def now(self, run: Callable[[sqlite3.Connection], T]) -> T:
+        """The operation's result, once committed."""
+        future: Future[T] = Future()
+        self._queue.put(_Op(run, None, future))
+        return future.result()
+
+    async def soon(self, run: Callable[[sqlite3.Connection], T]) -> T:
+        """The operation's result, once committed, without blocking the loop."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._queue.put(_Op(run, loop, future))
+        return await future
+
+    def close(self) -> None:
+        self._queue.put(None)
+        self._thread.join()
+        self._db.close()
+
+    def _work(self) -> None:
+        while (first := self._queue.get()) is not None:
+            group, last = [first], False
+            while len(group) < GROUP and not self._queue.empty():
+                op = self._queue.get()
+                if op is None:
+                    last = True
+                    break
+                group.append(op)
+            self._commit(group)
+            _deliver(group)
+            if last:
+                return
+
+    def _commit(self, group: list[_Op]) -> None:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            for op in group:
+                self._one(op)
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            for op in group:
+                op.error = Unfinished(
+                    f"{self.path}: cannot write the ledger ({error}): free space or mend the disk, then rerun"
+                )
+            self.on_rollback()
+
+    def _one(self, op: _Op) -> None:
+        """One operation; if it fails, it alone is undone."""
+        self._db.execute("SAVEPOINT op")
+        try:
+            op.result = op.run(self._db)
+        except sqlite3.OperationalError:
+            raise  # the disk, not the operation
+        except Exception as error:
+            op.error = error
+            self._db.execute("ROLLBACK TO op")
+        self._db.execute("RELEASE op")
+
+
+def _deliver(group: list[_Op]) -> None:
+    """Wake the askers, one wake-up per event loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Op]] = {}
+    for op in group:
+        if op.loop is None:
+            op.deliver()
+        else:
+            by_loop.setdefault(op.loop, []).append(op)
+    for loop, ops in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody is waiting
+            loop.call_soon_threadsafe(_deliver_all, ops)
+
+
+def _deliver_all(ops: list[_Op]) -> None:
+    for op in ops:
+        op.deliver()
+
+
+def _migrate(db: sqlite3.Connection, path: Path) -> None:
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(MIGRATIONS):
+        raise InputError(f"{path}: written by a newer pricematch (version {version}): upgrade pricematch")
+    for number, script in enumerate(MIGRATIONS[version:], version + 1):
+        db.executescript(f"BEGIN; {script} PRAGMA user_version={number}; COMMIT;")

@@ -1,0 +1,361 @@
+"""Sampling: what is missing is asked for, under rate limits and a hard cap, into the ledger.
+
+The order is draw-index-major over problems with the arms interleaved in proportion to their plan, so
+that wherever a run stops it is a smaller, still matched design.
+"""
+
+import asyncio
+import hashlib
+import heapq
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+
+from toolkit.arms import Ask, Stream
+from toolkit.errors import Kind, PricematchError, ProviderError, Refused
+from toolkit.ledger import AtCap, Fate, Intent, Ledger, Settlement
+from toolkit.provider import Asker, Provider
+from toolkit.types import HttpCall, HttpReply, Reply, Request, Usage
+
+Send = Callable[[HttpCall], Awaitable[HttpReply]]
+GIVE_UP_AFTER = 8  # requests in a row that used up all their attempts: the provider is down
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Consecutive draws of one problem, to be asked in one request."""
+
+    stream: Stream
+    position: int  # of the problem
+    first: int
+    n: int
+    parent: int | None = None
+
+    @property
+    def progress(self) -> float:
+        """How far into its arm's plan this task lies, 0 to 1: the merge key between arms."""
+        rounds, problems = -(-self.stream.k // self.stream.n), len(self.stream.requests)
+        return (self.first // self.stream.n * problems + self.position + 0.5) / (rounds * problems)
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a progress line shows; one object, updated in place."""
+
+    planned: dict[str, int] = field(default_factory=dict)  # draws, by arm
+    done: Counter[str] = field(default_factory=Counter)
+    truncated: Counter[str] = field(default_factory=Counter)
+    retries: Counter[str] = field(default_factory=Counter)  # by kind of error
+    in_flight: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    missing: dict[str, int]  # draws, by arm
+    capped: bool
+    interrupted: bool
+    notes: list[str]
+
+
+def asker(provider: Provider, send: Send) -> Ask:
+    """How to ask this provider: over the shared wire, or through its own SDK."""
+    if isinstance(provider, Asker):
+        return provider.ask
+
+    async def ask(request: Request) -> Reply:
+        return provider.decode(request, await send(provider.encode(request)))
+
+    return ask
+
+
+def seed_of(run_seed: int, arm: str, problem: str, first: int) -> int:
+    """The seed of one request: 31 bits that nothing else shares."""
+    digest = hashlib.sha256(f"{run_seed}|{arm}|{problem}|{first}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+async def run(
+    streams: Sequence[Stream],
+    problems: Sequence[int],
+    ledger: Ledger,
+    *,
+    keys: Sequence[str],
+    seed: int = 0,
+    attempts: int = 6,
+    stop: asyncio.Event | None = None,
+    progress: Progress | None = None,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> Result:
+    """Ask for every missing draw of every stream, once.
+
+    `problems` are ledger ids, `keys` the problems' own ids (they seed the requests). Setting `stop` ends
+    admission; what is in flight is finished and kept. Raises Refused when the provider will not serve.
+    """
+    sampler = _Sampler(
+        streams,
+        problems,
+        ledger,
+        keys,
+        seed,
+        attempts,
+        stop or asyncio.Event(),
+        progress or Progress(),
+        sleep,
+    )
+    return await sampler.run()
+
+
+def tasks(stream: Stream, missing: Sequence[Sequence[int]]) -> Iterator[Task]:
+    """The stream's missing draws as requests, draw-index-major."""
+    rounds = -(-stream.k // stream.n)
+    by_round: list[list[tuple[int, list[int]]]] = [[] for _ in range(rounds)]
+    for position, indices in enumerate(missing):
+        for number, group in groupby(indices, key=lambda i: i // stream.n):
+            by_round[number].append((position, list(group)))
+    for one_round in by_round:
+        for position, indices in one_round:
+            for first, n in _runs(indices):
+                yield Task(stream, position, first, n)
+
+
+def _runs(indices: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """(first, length) of each stretch of consecutive indices."""
+    for _, group in groupby(enumerate(indices), key=lambda pair: pair[1] - pair[0]):
+        stretch = [index for _, index in group]
+        yield stretch[0], len(stretch)
+
+
+class _Sampler:
+    """One call of `run`: the gate, the retries and the reasons to stop."""
+
+    def __init__(
+        self,
+        streams: Sequence[Stream],
+        problems: Sequence[int],
+        ledger: Ledger,
+        keys: Sequence[str],
+        seed: int,
+        attempts: int,
+        stop: asyncio.Event,
+        progress: Progress,
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
+        self.streams, self.problems, self.ledger, self.keys = streams, problems, ledger, keys
+        self.seed, self.attempts, self.stop, self.progress, self.sleep = seed, attempts, stop, progress, sleep
+        self.fatal: PricematchError | None = None
+        self.capped = False
+        self.notes: list[str] = []
+        self._halted: set[str] = set()  # arms whose bill passed a reservation
+        self._reached: set[str] = set()  # arms that have had an answer
+        self._given_up = 0  # in a row
+        self._ended = asyncio.Condition()
+        self._endings = 0
+
+    async def run(self) -> Result:
+        todo = {s.name: self.ledger.missing(s.arm, self.problems, s.k) for s in self.streams}
+        for s in self.streams:
+            self.progress.planned[s.name] = s.k * len(self.problems)
+            self.progress.done[s.name] = s.k * len(self.problems) - sum(map(len, todo[s.name]))
+        ordered = heapq.merge(*(tasks(s, todo[s.name]) for s in self.streams), key=lambda t: t.progress)
+        room = asyncio.Semaphore(2 * sum(s.limiter.limits.concurrency for s in self.streams) or 1)
+        async with asyncio.TaskGroup() as group:
+            for task in ordered:
+                await room.acquire()
+                if self.stopping:
+                    break
+                group.create_task(self._draw(task)).add_done_callback(lambda _: room.release())
+        if self.fatal is not None:
+            raise self.fatal
+        missing = {
+            s.name: sum(map(len, self.ledger.missing(s.arm, self.problems, s.k))) for s in self.streams
+        }
+        return Result(missing, self.capped, self.stop.is_set(), self.notes)
+
+    @property
+    def stopping(self) -> bool:
+        return self.stop.is_set() or self.capped or self.fatal is not None
+
+    async def _draw(self, task: Task) -> None:
+        """Ask until the task's draws are there, or its attempts are used up."""
+        while task.n > 0 and not self.stopping and task.stream.name not in self._halted:
+            try:
+                got, attempt = await self._with_retries(task)
+            except ProviderError as error:
+                self._conclude(task, error)
+                return
+            except PricematchError as error:  # the ledger cannot be written
+                self.fatal = error
+                return
+            if not got:
+                return
+            task = replace(task, first=task.first + got, n=task.n - got, parent=attempt)
+
+    async def _with_retries(self, task: Task) -> tuple[int, int | None]:
+        """(draws that came, attempt id); (0, None) when admission has stopped."""
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(self.attempts),
+            wait=_pause,
+            retry=retry_if_exception(self._worth_retrying),
+            sleep=self.sleep,
+            reraise=True,
+            before_sleep=self._note_retry,
+        )
+        async for trial in retrying:
+            with trial:
+                try:
+                    return await self._once_there_is_room(task)
+                except ProviderError as error:
+                    task = replace(task, parent=error.attempt or task.parent)
+                    raise
+        raise AssertionError("tenacity ends by returning or raising")
+
+    async def _once_there_is_room(self, task: Task) -> tuple[int, int | None]:
+        while not self.stopping:
+            seen = self._endings
+            try:
+                return await self._once(task)
+            except AtCap as at_cap:
+                if not at_cap.open_pico:
+                    self.capped = True
+                    break
+            await self._another_ending(seen)
+        return 0, None
+
+    async def _once(self, task: Task) -> tuple[int, int | None]:
+        """One attempt: reserve, send, settle. Its place in the limiter is held only while it is out."""
+        stream, request = task.stream, self._request(task)
+        bound = stream.price.bound(request) if stream.price else None
+        intent = Intent(
+            stream.arm,
+            self.problems[task.position],
+            task.first,
+            task.n,
+            bound,
+            stream.price_id,
+            stream.purpose,
+            task.parent,
+            stream.endpoint,
+        )
+        async with stream.limiter.slot(stream.tokens_per_draw * task.n) as slot:
+            attempt = await self.ledger.reserve(intent)
+            self.progress.in_flight += 1
+            try:
+                reply = await self._ask(stream, request, attempt)
+            finally:
+                self.progress.in_flight -= 1
+            if reply.usage:
+                slot.used = float(reply.usage.prompt + reply.usage.output + reply.usage.thinking)
+        await self._settle(task, attempt, reply, bound)
+        return min(len(reply.choices), task.n), attempt
+
+    async def _ask(self, stream: Stream, request: Request, attempt: int) -> Reply:
+        try:
+            return await stream.ask(request)
+        except ProviderError as error:
+            error.attempt = attempt
+            state: Fate = "failed" if error.billed == "no" else "uncertain"
+            state = "released" if error.kind is Kind.UNREACHABLE else state
+            await self.ledger.fail(attempt, state, f"{error.kind}: {error}", error.status)
+            await self._announce_ending()
+            raise
+        except asyncio.CancelledError:
+            await asyncio.shield(self.ledger.fail(attempt, "uncertain", "interrupted while in flight"))
+            raise
+
+    async def _settle(self, task: Task, attempt: int, reply: Reply, bound: int | None) -> None:
+        stream = task.stream
+        usage = reply.usage or _estimated(task, reply)
+        cost = stream.price.cost(usage) if stream.price and reply.usage else bound
+        await self.ledger.settle(
+            attempt,
+            Settlement(
+                reply.choices,
+                usage,
+                cost,
+                200,
+                reply.request_id,
+                reply.model_version,
+                reply.effective or None,
+            ),
+        )
+        await self._announce_ending()
+        self._reached.add(stream.name)
+        self._given_up = 0
+        self.progress.done[stream.name] += min(len(reply.choices), task.n)
+        self.progress.truncated[stream.name] += sum(c.finish == "length" for c in reply.choices)
+        if cost is not None and bound is not None and cost > bound:
+            self._halted.add(stream.name)
+            self.notes.append(
+                f"{stream.name}: the server billed more than the upper bound of attempt {attempt} "
+                f"({cost} > {bound} picodollars): the arm was stopped; check its price and max_tokens"
+            )
+
+    def _request(self, task: Task) -> Request:
+        stream = task.stream
+        seed = seed_of(self.seed, stream.name, self.keys[task.position], task.first) if stream.seeds else None
+        return replace(stream.requests[task.position], n=task.n, seed=seed)
+
+    def _worth_retrying(self, error: BaseException) -> bool:
+        return (
+            isinstance(error, ProviderError)
+            and error.retryable
+            and not self.stopping
+            and not self._never_reached(error)
+        )
+
+    def _never_reached(self, error: ProviderError) -> bool:
+        """A server that never answered is not there: waiting would hide a wrong address."""
+        return error.kind is Kind.UNREACHABLE and not self._reached
+
+    def _conclude(self, task: Task, error: ProviderError) -> None:
+        """A request failed for good: only itself, or everything?"""
+        whole = (error.scope != "request" and not error.retryable) or self._never_reached(error)
+        self._given_up += error.retryable
+        if whole or self._given_up >= GIVE_UP_AFTER:
+            self.fatal = self.fatal or Refused(f"{task.stream.name}: {error}")
+        else:
+            self.notes.append(
+                f"{task.stream.name}: draws {task.first} to {task.first + task.n - 1} of {self.keys[task.position]} failed: {error}"
+            )
+
+    def _note_retry(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, ProviderError):
+            self.progress.retries[error.kind.value] += 1
+
+    async def _another_ending(self, seen: int) -> None:
+        async with self._ended:
+            await self._ended.wait_for(lambda: self._endings != seen or self.stopping)
+
+    async def _announce_ending(self) -> None:
+        async with self._ended:
+            self._endings += 1
+            self._ended.notify_all()
+
+
+_backoff = wait_random_exponential(multiplier=0.5, max=60)
+
+
+def _pause(state: RetryCallState) -> float:
+    """What the server asked for, else exponential with full jitter."""
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.retry_after if isinstance(error, ProviderError) else None
+    return asked if asked is not None else _backoff(state)
+
+
+def _estimated(task: Task, reply: Reply) -> Usage:
+    """Tokens by characters / 4, marked as an estimate: the server reported none."""
+    request = task.stream.requests[task.position]
+    asked = len(request.prompt or "") + sum(len(m.content) for m in request.messages)
+    said = sum(len(c.text) for c in reply.choices)
+    thought = sum(len(c.reasoning) for c in reply.choices)
+    return Usage(-(-asked // 4), -(-said // 4), 0, -(-thought // 4), "estimate")

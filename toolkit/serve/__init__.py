@@ -1,0 +1,1 @@
+"""Local servers that speak the OpenAI format: simulated models, or a local checkpoint."""

@@ -1,0 +1,1 @@
+"""Verifiers: what decides whether a final answer is the gold answer."""
