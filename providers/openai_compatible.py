@@ -5,6 +5,7 @@ for `top_k` (both read 2026-11-21).
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -23,7 +24,13 @@ NOT_HONOURED = {
     "api.groq.com": frozenset({"top_k", "n"}),
     "generativelanguage.googleapis.com": frozenset({"top_k", "seed"}),
 }
-FINISHES = {"stop": Finish.STOP, "length": Finish.LENGTH, "content_filter": Finish.FILTER}
+FINISHES = {
+    "stop": Finish.STOP,
+    "eos": Finish.STOP,  # Together's word
+    "length": Finish.LENGTH,
+    "content_filter": Finish.FILTER,
+}
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 UNKNOWN_FATE = frozenset({504, 524})  # a gateway gave up waiting; the model behind it may have answered
 
 
@@ -46,7 +53,7 @@ class OpenAICompatible:
         body |= {"n": request.n} if request.n > 1 else {}
         body |= _given(request, "temperature", "top_p", "top_k", "seed")
         if request.max_tokens is not None:
-            body[self._length_key] = request.max_tokens
+            body["max_tokens" if raw else self._length_key] = request.max_tokens
         if request.stop:
             body["stop"] = list(request.stop)
         body |= request.extra
@@ -58,12 +65,12 @@ class OpenAICompatible:
 
     def decode(self, request: Request, reply: HttpReply) -> Reply:
         body = _json(reply)
-        if reply.status != 200 or "error" in body:
+        if reply.status != 200 or body.get("error"):  # some servers send `error: null` with an answer
             raise _refusal(request, reply, body)
         try:
             choices = tuple(_choice(c) for c in body["choices"])
             usage = _usage(body.get("usage"))
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ProviderError(
                 Kind.BAD_BODY, f"the answer lacks {error}", retryable=True, status=reply.status
             ) from error
@@ -78,7 +85,7 @@ class OpenAICompatible:
 
     @property
     def _length_key(self) -> str:
-        """OpenAI's reasoning models refuse the older name; other servers know only that."""
+        """OpenAI's reasoning models refuse the older name in chats; other servers know only that."""
         return "max_completion_tokens" if self._host == "api.openai.com" else "max_tokens"
 
     def _refuse_unsupported(self, request: Request) -> None:
@@ -114,17 +121,18 @@ def _json(reply: HttpReply) -> dict[str, Any]:
         if reply.status != 200:
             return {}  # a proxy's HTML page: the status says enough
         raise ProviderError(Kind.BAD_BODY, "the answer is not JSON", retryable=True, status=200) from None
+    if reply.status != 200:  # Google wraps its refusals in a list
+        body = body[0] if isinstance(body, list) and body else body
+        return body if isinstance(body, dict) else {}
     if not isinstance(body, dict):
-        raise ProviderError(
-            Kind.BAD_BODY, "the answer is not a JSON object", retryable=True, status=reply.status
-        )
+        raise ProviderError(Kind.BAD_BODY, "the answer is not a JSON object", retryable=True, status=200)
     return body
 
 
 def _choice(raw: Mapping[str, Any]) -> Choice:
     finish = FINISHES.get(raw.get("finish_reason") or "", Finish.OTHER)
     if "message" not in raw:
-        return Choice(raw["text"], finish)
+        return Choice(raw["text"] or "", finish)
     message = raw["message"]
     reasoning = message.get("reasoning_content") or message.get("reasoning") or ""
     return Choice(message.get("content") or "", finish, reasoning)
@@ -133,18 +141,27 @@ def _choice(raw: Mapping[str, Any]) -> Choice:
 def _usage(raw: Mapping[str, Any] | None) -> Usage | None:
     if not raw or raw.get("prompt_tokens") is None:
         return None
-    thinking = (raw.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
-    cached = (raw.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-    completion = raw.get("completion_tokens") or 0
-    return Usage(raw["prompt_tokens"], max(completion - thinking, 0), cached, thinking)
+    thinking = int((raw.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0)
+    cached = int((raw.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
+    prompt, completion = int(raw["prompt_tokens"]), int(raw.get("completion_tokens") or 0)
+    # Some vendors (Google, xAI) leave thoughts out of completion_tokens; the total has them, and the bill.
+    apart = int(raw.get("total_tokens") or 0) - prompt - completion
+    if apart > 0:
+        return Usage(prompt, completion, cached, apart)
+    return Usage(prompt, max(completion - thinking, 0), cached, thinking)
 
 
 def _refusal(request: Request, reply: HttpReply, body: Mapping[str, Any]) -> ProviderError:
     """The error in an answer, with what to do about it as data."""
     detail = body.get("error")
-    said = detail if isinstance(detail, dict) else {"message": detail or body.get("message") or ""}
+    said = (
+        detail
+        if isinstance(detail, dict)
+        else {"message": detail or body.get("message") or body.get("detail")}
+    )
     status, code = reply.status, str(said.get("code") or said.get("type") or "")
-    message = f"{request.model}: {said.get('message') or 'no message'} (HTTP {status})"
+    reason = " ".join(str(said.get("message") or "no message").split())
+    message = f"{request.model}: {reason} (HTTP {status})"
 
     def error(kind: Kind, **data: Any) -> ProviderError:
         return ProviderError(kind, message, status=status, **({"billed": "no"} | data))
@@ -157,7 +174,7 @@ def _refusal(request: Request, reply: HttpReply, body: Mapping[str, Any]) -> Pro
         return error(Kind.MODEL, scope="model")
     if status == 429:
         return error(Kind.RATE_LIMIT, retryable=True, retry_after=_retry_after(reply.headers))
-    if status == 413 or code == "context_length_exceeded":
+    if status == 413 or code == "context_length_exceeded" or _overlong(status, reason):
         return error(Kind.CONTEXT_OVERFLOW)
     if code == "content_filter":
         return error(Kind.CONTENT_FILTER)
@@ -169,13 +186,17 @@ def _refusal(request: Request, reply: HttpReply, body: Mapping[str, Any]) -> Pro
     return error(Kind.BAD_REQUEST, scope="model")
 
 
+def _overlong(status: int, reason: str) -> bool:
+    """vLLM has no code for it: one prompt is too long, which is no fault of the model's other requests."""
+    return status == 400 and "context length" in reason.lower()
+
+
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds the server asks for: a number, or a date (RFC 9110 section 10.2.3)."""
-    if ms := headers.get("retry-after-ms"):
-        return float(ms) / 1000 if ms.replace(".", "", 1).isdigit() else None
     value = headers.get("retry-after", "")
-    if value.replace(".", "", 1).isdigit():
-        return float(value)
+    for text, per_second in ((headers.get("retry-after-ms", ""), 1000), (value, 1)):
+        if _NUMBER.fullmatch(text):
+            return float(text) / per_second
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time())
     except ValueError:

@@ -151,9 +151,9 @@ def test_arms_are_also_compared_at_each_others_planned_k(ledger: Ledger) -> None
     assert list(got["models"]["cheap"]["coverage"]) == ["1", "2", "3", "4", "5"]
     assert list(got["models"]["strong"]["coverage"]) == ["1", "2", "3"]
     assert got["models"]["strong"]["not_estimated"] == {}  # it was never to have 5
-    (row,) = got["matched"]
-    assert (row["arms"], row["k"]) == (["cheap", "strong"], [5, 3])
-    assert row["coverage_difference"]["value"] == -0.5
+    (row,) = got["differences"]
+    assert (row["a"], row["b"], row["k_a"], row["k_b"]) == ("cheap", "strong", 5, 3)
+    assert row["points"]["value"] == -0.5
 
 
 def test_timeouts_are_draws_that_are_not_correct_and_unverified_ones_are_no_draws_yet(ledger: Ledger) -> None:

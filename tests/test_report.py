@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from toolkit import charts, figures, report
+from toolkit import report
 from toolkit.errors import InputError
-from toolkit.facts import Facts
 from toolkit.ledger import Intent, Ledger, Settlement
+from toolkit.report import charts, figures
+from toolkit.report.facts import Facts
 from toolkit.types import PICO, Choice, Finish, Outcome, Problem, Usage, Verdict
 
 VOID = {"meta", "br", "hr", "img", "link", "input", "circle", "rect", "path", "line", "polygon", "polyline"}

@@ -240,8 +240,9 @@ def serve(
         str | None, typer.Option(help="Problem source of the world, instead of its own.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="Split of the problem source.")] = None,
-    limit: Annotated[int | None, typer.Option(help="The first N problems.")] = None,
-    problem_seed: Annotated[int, typer.Option(help="Seed of the built-in problems.")] = 0,
+    offset: Annotated[int, typer.Option(help="Problems passed over before the first.")] = 0,
+    limit: Annotated[int | None, typer.Option(help="The first N problems after those.")] = None,
+    problem_seed: Annotated[int | None, typer.Option(help="Seed of the built-in problems.")] = None,
     price: Annotated[
         str, typer.Option(metavar="IN,OUT", help="Dollars per million tokens of the checkpoint.")
     ] = "0,0",
@@ -256,6 +257,7 @@ def serve(
         checkpoint,
         problems=problems,
         split=split,
+        offset=offset,
         limit=limit,
         problem_seed=problem_seed,
         price=price,
@@ -267,7 +269,7 @@ def serve(
 def _job(source: Path, overrides: list[str] | None, out: Path | None) -> "Job":
     from toolkit import stages
 
-    return stages.job(source, overrides or [], out)
+    return stages.open_run(source, overrides or [], out)
 
 
 def _keep(job: "Job") -> None:

@@ -30,7 +30,10 @@ def load(source: Path, overrides: Iterable[str] = (), out: Path | None = None) -
 
 def dump(run: Run) -> str:
     """The resolved run as YAML; loading it gives the same run."""
-    return yaml.safe_dump(run.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
+    data = run.model_dump(mode="json", exclude_none=True)
+    for name, model in run.models.items():  # here null means "not sent", whatever the run's default is
+        data["models"][name]["decoding"] = model.decoding.model_dump(mode="json", exclude_unset=True)
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -50,6 +53,8 @@ def _read(file: Path) -> dict[str, Any]:
         raise InputError(
             f"{file}{where}: not YAML ({getattr(error, 'problem', None) or 'unreadable'})"
         ) from None
+    except ValueError as error:  # what looks like a date and is none, e.g. 2026-02-30
+        raise InputError(f"{file}: not YAML ({error}): put quotes around what is not a date") from None
     if data is None:
         raise InputError(
             f"{file}: the file is empty: a run file needs at least name, problems, models and budget"
@@ -66,13 +71,14 @@ def _set(data: dict[str, Any], override: str) -> None:
         raise InputError(f"--set {override}: write --set a.b=value")
     here = data
     for key in keys[:-1]:
-        step = here.setdefault(key, {})
-        if not isinstance(step, dict):
+        if here.get(key) is None:
+            here[key] = {}
+        if not isinstance(here[key], dict):
             raise InputError(f"--set {override}: {key} is not a section")
-        here = step
+        here = here[key]
     try:
         here[keys[-1]] = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         raise InputError(f"--set {override}: the value is not YAML") from None
 
 
@@ -120,7 +126,9 @@ def _with_paths(data: dict[str, Any], beside: Path, overridden: frozenset[str]) 
         places = [beside / value, Path(value)]
         if key in overridden:
             places.reverse()
-        return next((str(p.resolve()) for p in places if p.exists()), value)
+        # A folder that happens to be called like a prompt or a hub data set is not meant.
+        fits = Path.is_dir if key.endswith(".model") else Path.is_file
+        return next((str(p.resolve()) for p in places if fits(p)), value)
 
     def section(where: Any, prefix: str, *names: str) -> None:
         if isinstance(where, dict):

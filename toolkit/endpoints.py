@@ -103,6 +103,8 @@ class Connections:
                 problems.source,
                 "--split",
                 problems.split,
+                "--offset",
+                str(problems.offset),
                 "--problem-seed",
                 str(problems.seed),
                 *limit,

@@ -60,10 +60,11 @@ def score(
     verifier: tuple[str, str],
 ) -> dict[str, Any]:
     """evaluation.json: pass@1 of base and students, and differences between arms paired by problem."""
+    source = run.held_out
+    assert source is not None
     assert run.evaluate is not None
     rows = {a.name: reader.arm_id(a.name, a.payload_sha) for a in contestants(run, directory, template)}
     ids = reader.problem_ids(problems)
-    source = run.evaluate.problems
     return {
         "problems": len(problems),
         "source": source.source,

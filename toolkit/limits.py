@@ -14,6 +14,7 @@ from toolkit.spec import Limits
 
 Clock = Callable[[], float]
 Sleep = Callable[[float], Awaitable[None]]
+ROUNDING = 1e-9  # of an amount; a shortfall this small is the arithmetic's, and no clock could wait it out
 
 
 class Bucket:
@@ -26,8 +27,9 @@ class Bucket:
     def wait(self, amount: float) -> float:
         """Seconds until `amount` may be taken: the bucket holds it, or is full."""
         self._refill()
-        short = min(amount, self.capacity) - self._level
-        return max(0.0, short / self.rate)
+        wanted = min(amount, self.capacity)
+        short = wanted - self._level
+        return short / self.rate if short > ROUNDING * wanted else 0.0
 
     def take(self, amount: float) -> None:
         """Take it; a negative amount gives back."""

@@ -93,7 +93,7 @@ def measure(
     }
     return {
         "models": models,
-        "matched": _matched(drawn, planned, resamples, seed),
+        "differences": _differences(drawn, planned, resamples, seed),
         "verifier": {"name": verifier[0], "version": verifier[1]},
         "intervals": f"95 %, bootstrap over problems, {resamples} resamples, seed {seed}",
         "definitions": DEFINITIONS,
@@ -231,7 +231,7 @@ class _Columns:
         }
 
 
-def _matched(
+def _differences(
     drawn: Mapping[str, ArmDraws], planned: Mapping[str, int], resamples: int, seed: int
 ) -> list[Json]:
     """For each two arms, the difference in coverage at their own planned k: equal spend, paired by problem."""
@@ -240,7 +240,7 @@ def _matched(
         enough = all(int(drawn[arm].judged.min()) >= planned[arm] >= 1 for arm in (a, b))
         sides = [estimators.coverage(drawn[x].judged, drawn[x].correct, planned[x]) for x in (a, b) if enough]
         difference = estimators.paired_difference(*sides, resamples=resamples, seed=seed) if enough else None
-        rows.append({"arms": [a, b], "k": [planned[a], planned[b]], "coverage_difference": _json(difference)})
+        rows.append({"a": a, "b": b, "k_a": planned[a], "k_b": planned[b], "points": _json(difference)})
     return rows
 
 

@@ -72,8 +72,9 @@ class Job:
     @cached_property
     def held_out(self) -> problems.Loaded:
         """The evaluation's problems. Raises InputError if one of them is also drawn from (trap 25)."""
-        assert self.run.evaluate is not None
-        found = problems.load(self.run.evaluate.problems)
+        source = self.run.held_out
+        assert source is not None
+        found = problems.load(source)
         trained = {p.sha for p in self.loaded.problems}
         if shared := [p.id for p in found.problems if p.sha in trained]:
             raise InputError(
@@ -479,6 +480,8 @@ def train(job: Job, on_step: Callable[[str, int, int, float], None] | None = Non
 
 async def examine(job: Job, connect: Connect, *, stop: asyncio.Event, progress: Progress) -> Result:
     """Ask the base and every finetuned student the held-out problems, through the same port."""
+    source = job.run.held_out
+    assert source is not None
     assert job.run.evaluate is not None
     students = evaluate.contestants(job.run, job.directory, job.template)
     draws = {a.name: job.run.evaluate.draws for a in students}
@@ -486,7 +489,7 @@ async def examine(job: Job, connect: Connect, *, stop: asyncio.Event, progress: 
         job,
         connect,
         students,
-        job.run.evaluate.problems,
+        source,
         job.held_out.problems,
         k=draws,
         n=draws,

@@ -106,7 +106,7 @@ def make(
     share = _share(candidates, problems, budget, rounds)
     arms = {}
     for c in candidates:
-        k = _affordable(c, share, budget.match, rounds)
+        k = _draws(c, share, budget, rounds)
         if k == 0:
             raise InputError(
                 f"budget: {c.name} cannot afford one draw per problem: {_shortfall(c, share, problems, budget, rounds)}"
@@ -181,6 +181,14 @@ def _amount(c: Candidate, k: int, match: Match, rounds: int) -> Fraction:
     amount = c.usd_pico(k, rounds) if match == "price" else c.flops(k)
     assert amount is not None
     return amount
+
+
+def _draws(c: Candidate, share: Fraction, budget: Budget, rounds: int) -> int:
+    """Draws per problem of an arm. The arm that sets the share of `budget.draws` draws just that many, even
+    where one more would save a prompt and so cost no more."""
+    if budget.draws is not None and _amount(c, budget.draws, budget.match, rounds) == share:
+        return budget.draws
+    return _affordable(c, share, budget.match, rounds)
 
 
 def _affordable(c: Candidate, share: Fraction, match: Match, rounds: int) -> int:

@@ -30,16 +30,16 @@ class Loaded:
     notes: list[str] = field(default_factory=list)  # what a reader of the results should know
 
 
-def load(spec: Problems, *, gold_needed: bool = True) -> Loaded:
+def load(spec: Problems) -> Loaded:
     """The problems of a run, in file order, with unique ids. Raises InputError naming file and line."""
     if spec.source == BUILTIN:
         return _generated(spec)
     rows = file_rows(Path(spec.source)) if _is_file(spec.source) else _hub_rows(spec)
-    return _collect(rows, spec, gold_needed)
+    return _collect(rows, spec)
 
 
 def _is_file(source: str) -> bool:
-    return source.endswith((".jsonl", ".json")) or Path(source).exists()
+    return source.endswith((".jsonl", ".json")) or Path(source).is_file()
 
 
 def _generated(spec: Problems) -> Loaded:
@@ -47,10 +47,11 @@ def _generated(spec: Problems) -> Loaded:
         raise InputError(
             f"problems.split: {BUILTIN} has no split {spec.split!r}: give one of {', '.join(word_problems.SPLITS)}"
         )
-    return Loaded(word_problems.generate(spec.split, limit=spec.limit or DEFAULT_LIMIT, seed=spec.seed))
+    wanted = spec.offset + (spec.limit or DEFAULT_LIMIT)
+    return Loaded(word_problems.generate(spec.split, limit=wanted, seed=spec.seed)[spec.offset :])
 
 
-def _collect(rows: Iterable[tuple[str, Mapping[str, Any]]], spec: Problems, gold_needed: bool) -> Loaded:
+def _collect(rows: Iterable[tuple[str, Mapping[str, Any]]], spec: Problems) -> Loaded:
     loaded, seen, goldless = Loaded([]), dict[str, str](), 0
     for place, row in rows:
         problem = _problem(place, row, spec.split, len(seen))
@@ -59,7 +60,9 @@ def _collect(rows: Iterable[tuple[str, Mapping[str, Any]]], spec: Problems, gold
                 f"{place}: problem id {problem.id!r} was already used at {seen[problem.id]}: ids must differ"
             )
         seen[problem.id] = place
-        if gold_needed and not problem.answer:
+        if len(seen) <= spec.offset:
+            continue
+        if not problem.answer:
             goldless += 1
             continue
         loaded.problems.append(problem)
@@ -109,7 +112,7 @@ def file_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """(place, row) of a JSONL file."""
     if not path.is_file():
         raise InputError(f"{path}: no such file: problems.source is a JSONL file, a hub id or {BUILTIN}")
-    with path.open(encoding="utf-8", errors="replace") as lines:
+    with path.open(encoding="utf-8-sig", errors="replace") as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 yield f"{path} line {number}", _row(f"{path} line {number}", line)

@@ -246,6 +246,8 @@ class _Sampler:
             stream.endpoint,
         )
         async with stream.limiter.slot(stream.tokens_per_draw * task.n) as slot:
+            if self.stopping:  # the reason to stop may have come while this one waited for its place
+                return 0, None
             attempt = await self.ledger.reserve(intent)
             self.progress.in_flight += 1
             try:

@@ -20,8 +20,9 @@ def app(
     *,
     problems: str | None,
     split: str | None,
+    offset: int,
     limit: int | None,
-    problem_seed: int,
+    problem_seed: int | None,
     price: str,
     journal: Path | None,
 ) -> Starlette:
@@ -30,19 +31,25 @@ def app(
         raise InputError("serve: give one of --simulate WORLD.yaml and --checkpoint DIR")
     tally = Tally(journal)
     if simulate is not None:
-        return _simulated(simulate, tally, problems, split, limit, problem_seed)
+        return _simulated(simulate, tally, problems, split, offset, limit, problem_seed)
     assert checkpoint is not None
     return _checkpoint(checkpoint, tally, price)
 
 
 def _simulated(
-    world: Path, tally: Tally, source: str | None, split: str | None, limit: int | None, seed: int
+    world: Path,
+    tally: Tally,
+    source: str | None,
+    split: str | None,
+    offset: int,
+    limit: int | None,
+    seed: int | None,
 ) -> Starlette:
     from toolkit.serve import simulate
     from toolkit.serve.world import World, load_world
 
     spec = load_world(world)
-    given = {"source": source, "split": split, "limit": limit, "seed": seed}
+    given = {"source": source, "split": split, "offset": offset or None, "limit": limit, "seed": seed}
     own = {} if source else dict(spec.problems)
     known = Problems.model_validate(own | {k: v for k, v in given.items() if v is not None})
     return simulate.create_app(World(spec, questions.load(known).problems), tally)

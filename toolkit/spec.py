@@ -15,6 +15,7 @@ Provider = Literal[
     "openai_compatible", "simulated", "checkpoint", "gemini", "vllm", "litellm", "gemini-legacy", "imported"
 ]
 Match = Literal["price", "flops", "samples"]
+SAME = "same"  # as an evaluation's source: the run's own
 LATER_PROVIDERS = frozenset({"gemini", "vllm", "litellm", "gemini-legacy"})
 
 
@@ -34,7 +35,7 @@ def _is_later(field: FieldInfo) -> bool:
 class Section(BaseModel):
     """A part of the run file: frozen, and no unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -60,7 +61,8 @@ class Problems(Section):
     source: str = "builtin:word-problems"
     split: str = "train"
     config: str | None = None  # hub configuration; "main" for openai/gsm8k unless given
-    limit: Annotated[int, Field(gt=0)] | None = None  # the first N
+    offset: Annotated[int, Field(ge=0)] = 0  # problems passed over before the first
+    limit: Annotated[int, Field(gt=0)] | None = None  # the first N after those
     seed: int = 0  # of the builtin generator
 
 
@@ -90,11 +92,22 @@ class Price(Section):
     source: str = "run file"
 
 
+def _whole(value: Any) -> Any:
+    """27e9 is a number to people and a text to YAML."""
+    try:
+        return int(Decimal(value)) if isinstance(value, str) and Decimal(value) % 1 == 0 else value
+    except ArithmeticError:
+        return value
+
+
+Count = Annotated[int, BeforeValidator(_whole), Field(gt=0)]
+
+
 class Params(Section):
     """Parameter counts. `active` differs from `total` in mixture-of-experts models (trap 11)."""
 
-    total: Annotated[int, Field(gt=0)]
-    active: Annotated[int, Field(gt=0)] | None = None
+    total: Count
+    active: Count | None = None
 
 
 class Limits(Section):
@@ -129,7 +142,7 @@ class Model(Section):
     thinking: Annotated[int, Field(ge=0)] | None = later()
     decoding: Decoding = Decoding()
     price: Price | None = None
-    params: Params | Annotated[int, Field(gt=0)] | None = None
+    params: Params | Count | None = None
     limits: Limits | None = None
     expect: Expect | None = None
     draws_per_request: Annotated[int, Field(gt=0)] | None = None  # at most; None is what the model allows
@@ -145,6 +158,10 @@ class Model(Section):
             raise ValueError(
                 "base_url is missing: an openai_compatible model needs one, e.g. https://api.openai.com/v1"
             )
+        if self.provider == "openai_compatible" and not str(self.base_url).startswith(
+            ("http://", "https://")
+        ):
+            raise ValueError(f"base_url {self.base_url!r} has no scheme: write http://... or https://...")
         if self.provider == "simulated" and not self.world:
             raise ValueError("world is missing: a simulated model names its world file")
         return self
@@ -233,9 +250,12 @@ class Student(Section):
 
 
 class Evaluate(Section):
-    """pass@1 of the base and of each student on problems no arm has seen."""
+    """pass@1 of the base and of each student on problems no arm has seen.
 
-    problems: Problems = Problems(split="test", limit=500)
+    `problems.source: same` is the run's own source, with another split or another stretch of the file.
+    """
+
+    problems: Problems = Problems(source=SAME, split="test", limit=500)
     draws: Annotated[int, Field(gt=0)] = 1  # per problem
     decoding: Decoding | None = None  # None: the run's
     seeds: int | None = later()
@@ -286,6 +306,22 @@ class Run(Section):
             if len(members) != 1:
                 raise NotYet(f"arm {arm!r} mixes {len(members)} models: mixtures are not available yet")
         return self
+
+    @model_validator(mode="after")
+    def _the_run_has_a_source_of_its_own(self) -> Self:
+        if self.problems.source == SAME:
+            raise ValueError(
+                "problems.source: 'same' is for evaluate.problems: name a file, a hub id or builtin:word-problems"
+            )
+        return self
+
+    @property
+    def held_out(self) -> Problems | None:
+        """The evaluation's problems, `same` filled in."""
+        if self.evaluate is None:
+            return None
+        asked = self.evaluate.problems
+        return asked.model_copy(update={"source": self.problems.source}) if asked.source == SAME else asked
 
     def arm_models(self) -> dict[str, str]:
         """Arm name -> model name."""

@@ -14,9 +14,9 @@ from toolkit.pipeline import Job
 from toolkit.sample import Progress, Result
 
 
-def job(source: Path, overrides: Sequence[str], out: Path | None) -> Job:
+def open_run(source: Path | str, overrides: Sequence[str] = (), out: Path | None = None) -> Job:
     """The resolved run behind a run file or directory."""
-    run, directory = config.load(source, overrides, out)
+    run, directory = config.load(Path(source), overrides, out)
     return Job(endpoints.resolve(run), directory, endpoints.secrets(run))
 
 
@@ -182,7 +182,7 @@ def bring_in(
             config.validated(Path("--problems"), base, overrides), out or Path("runs") / base["name"]
         )
     else:
-        target = job(run, overrides, out)
+        target = open_run(run, overrides, out)
     target = importing.with_arm(target, arm)
     keep(target)
     brought = importing.bring_in(target, file, arm)

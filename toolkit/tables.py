@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from toolkit import catalog as models
-from toolkit import figures, report
+from toolkit import report
 from toolkit.errors import InputError
 from toolkit.plan import Plan
+from toolkit.report import figures
 
 WIDTH = 140  # where the output is not a terminal
 console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)

@@ -4,15 +4,21 @@ httpx's types over the aiohttp transport, called directly: a fifth of the CPU of
 64 requests in flight. Every failure says whether the request can have been billed.
 """
 
+import re
 import ssl
 from types import TracebackType
 from typing import Self
 
+import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
 from toolkit.errors import Kind, ProviderError
 from toolkit.types import HttpCall, HttpReply
+
+# The only failures after which nothing can have reached the server: no connection ever stood. httpx's
+# mapping of aiohttp's errors calls a server that hung up on a sent request a connect timeout.
+NEVER_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
 
 
 class Wire:
@@ -51,23 +57,21 @@ class Wire:
                 body = await response.aread()
             finally:
                 await response.aclose()
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise ProviderError(
-                Kind.UNREACHABLE,
-                f"{_place(call)}: cannot connect ({_reason(error)})",
-                retryable=True,
-                scope="account",
-                billed="no",
-            ) from error
-        except httpx.TimeoutException as error:
-            raise ProviderError(
-                Kind.TIMEOUT, f"{_place(call)}: no answer in {self._timeout['read']:g} s", retryable=True
-            ) from error
-        except (httpx.TransportError, httpx.StreamError) as error:
-            raise ProviderError(
-                Kind.CONNECTION, f"{_place(call)}: the connection broke ({_reason(error)})", retryable=True
-            ) from error
+        except (httpx.RequestError, httpx.StreamError, aiohttp.ClientError) as error:
+            raise self._failure(call, error) from error
         return HttpReply(response.status_code, {k.lower(): v for k, v in response.headers.items()}, body)
+
+    def _failure(self, call: HttpCall, error: Exception) -> ProviderError:
+        cause = error.__cause__ or error  # aiohttp's own error
+        place = _place(call)
+        if isinstance(cause, NEVER_CONNECTED) or isinstance(error, httpx.UnsupportedProtocol):
+            said = f"{place}: cannot connect ({_reason(error)})"
+            return ProviderError(Kind.UNREACHABLE, said, retryable=True, scope="account", billed="no")
+        if isinstance(cause, TimeoutError | httpx.TimeoutException):
+            said = f"{place}: no answer in {self._timeout['read']:g} s"
+            return ProviderError(Kind.TIMEOUT, said, retryable=True)
+        said = f"{place}: the connection broke ({_reason(error)})"
+        return ProviderError(Kind.CONNECTION, said, retryable=True)
 
 
 def _place(call: HttpCall) -> str:
@@ -76,4 +80,6 @@ def _place(call: HttpCall) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    """The error's first line; aiohttp writes the whole address into some."""
+    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return re.sub(r"\?[^\s'\")]+", "", said)

@@ -293,7 +293,7 @@ def save(
 ) -> None:
     folder = HERE / name
     model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    save_tokenizer(tokenizer, folder)
     facts = {
         "name": name,
         "date": DATE,
@@ -306,6 +306,18 @@ def save(
         **measured,
     }
     (folder / "recipe.json").write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Saves it under the names that transformers 4 and 5 both read."""
+    tokenizer.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_text())
+    config |= {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "additional_special_tokens": config.pop("extra_special_tokens"),
+    }
+    path.write_text(json.dumps(config, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The server of local checkpoints, on the smallest one of the repository."""
 
 import asyncio
+import json
 from pathlib import Path
 
 import httpx
@@ -186,3 +187,19 @@ def test_draws_follow_the_distribution_within_its_limits():
     assert shares(top_p=0.6) == pytest.approx([0.625, 0.375, 0, 0], abs=1e-3)
     assert shares(temperature=0.5) == pytest.approx([0.685, 0.247, 0.062, 0.007], abs=1e-3)
     assert shares(temperature=0) == [1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("name", ["wc", "se", "student"])
+def test_the_tokenizer_of_a_checkpoint_gives_any_text_back(name):
+    tokenizer = AutoTokenizer.from_pretrained(WC.parent / name)
+    for text in (QUESTIONS[0], " zebra's\n\n  café\t$5,000.50 日本 🙂 ", "<b>x</b>\r\n"):
+        ids = tokenizer(text, add_special_tokens=False).input_ids
+        assert tokenizer.unk_token_id not in ids
+        assert tokenizer.decode(ids) == text
+
+
+def test_the_strong_checkpoint_costs_two_to_four_times_the_weak_one_and_measures_better():
+    weak, strong = (json.loads((WC.parent / name / "recipe.json").read_text()) for name in ("wc", "se"))
+    assert 2 <= strong["parameters"] / weak["parameters"] <= 4
+    for decoding, measured in weak["pass@1"].items():
+        assert measured["high"] < strong["pass@1"][decoding]["low"]

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse
 from toolkit.types import PICO, Message, Reply, Request, Usage
 
 SAMPLING = frozenset({"n", "temperature", "top_k", "top_p", "stop", "max_tokens", "seed"})
+ROLES = ("system", "user", "assistant")
 HARMLESS = {"stream": False, "logprobs": False, "user": None, "echo": False}  # accepted at these values only
 
 
@@ -52,11 +53,10 @@ def parse(raw: bytes, *, chat: bool, honoured: frozenset[str] = SAMPLING, max_n:
         raise BadParameter("body", "the body is not JSON") from None
     if not isinstance(body, dict):
         raise BadParameter("body", "the body is not a JSON object")
-    if "max_completion_tokens" in body:
-        body["max_tokens"] = body.pop("max_completion_tokens")
     asked = {key: value for key, value in body.items() if value is not None}
+    if "max_completion_tokens" in asked:
+        asked["max_tokens"] = asked.pop("max_completion_tokens")
     _refuse_unknown(asked, honoured | {"model", "messages" if chat else "prompt"})
-    stop = asked.get("stop", ())
     return Request(
         model=_typed(asked, "model", str, ""),
         messages=_messages(asked.get("messages")) if chat else (),
@@ -66,7 +66,7 @@ def parse(raw: bytes, *, chat: bool, honoured: frozenset[str] = SAMPLING, max_n:
         temperature=_bounded(asked, "temperature", float, None, 0, 2),
         top_p=_bounded(asked, "top_p", float, None, 0, 1),
         top_k=_bounded(asked, "top_k", int, None, -1, 1_000_000),
-        stop=(stop,) if isinstance(stop, str) else tuple(stop),
+        stop=_stop(asked.get("stop", [])),
         seed=_bounded(asked, "seed", int, None, -(2**63), 2**64 - 1),
     )
 
@@ -140,7 +140,7 @@ class Tally:
     """The server's own account, the outside truth of `GET /sim/stats`.
 
     With a journal it survives the server: each answer is appended (one JSON line) before it leaves,
-    so nothing can have been billed that the journal does not show.
+    so nothing can have been billed that the journal does not show. A torn line is an answer that never left.
     """
 
     journal: Path | None = None
@@ -150,10 +150,13 @@ class Tally:
     def __post_init__(self) -> None:
         if self.journal is None:
             return
-        if self.journal.exists():
-            for line in self.journal.read_text().splitlines():
-                self._count(*_journal_line(line))
+        written = self.journal.read_bytes() if self.journal.exists() else b""
+        for line in written.split(b"\n"):
+            if served := _journal_line(line):
+                self._count(*served)
         self._file = os.open(self.journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        if written and not written.endswith(b"\n"):
+            os.write(self._file, b"\n")  # so that the next line stands alone
 
     def bill(self, model: str, usage: Usage, draws: int, pico: int, *, unmatched: int = 0) -> None:
         served = Served(1, draws, usage.prompt, usage.cached, usage.output, usage.thinking, pico, unmatched)
@@ -172,9 +175,13 @@ class Tally:
         self.models.setdefault(model, Served()).add(served)
 
 
-def _journal_line(line: str) -> tuple[str, Served]:
-    values = json.loads(line)
-    return values.pop("model"), Served(**values)
+def _journal_line(line: bytes) -> tuple[str, Served] | None:
+    """Model and bill, or None for a line whose writer was killed."""
+    try:
+        values = json.loads(line)
+        return values.pop("model"), Served(**values)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
 def _refuse_unknown(asked: Mapping[str, Any], known: frozenset[str]) -> None:
@@ -189,10 +196,35 @@ def _refuse_unknown(asked: Mapping[str, Any], known: frozenset[str]) -> None:
 def _messages(value: Any) -> tuple[Message, ...]:
     if not isinstance(value, list) or not value:
         raise BadParameter("messages", "'messages' must be a list with at least one message")
-    try:
-        return tuple(Message(m["role"], m["content"]) for m in value)
-    except (KeyError, TypeError):
-        raise BadParameter("messages", "each message needs 'role' and 'content'") from None
+    return tuple(_message(m) for m in value)
+
+
+def _message(value: Any) -> Message:
+    if not isinstance(value, dict) or "role" not in value or "content" not in value:
+        raise BadParameter("messages", "each message needs 'role' and 'content'")
+    role = value["role"]
+    if role not in ROLES:
+        raise BadParameter("messages", f"the role of a message must be one of {', '.join(ROLES)}")
+    return Message(role, _text(value["content"]))
+
+
+def _text(content: Any) -> str:
+    """A text, or OpenAI's list of text parts, joined."""
+    if isinstance(content, str):
+        return content
+    parts: list[Any] = content if isinstance(content, list) and content else [None]
+    if not all(
+        isinstance(p, dict) and p.get("type") == "text" and isinstance(p.get("text"), str) for p in parts
+    ):
+        raise BadParameter("messages", "the content of a message must be a string or a list of text parts")
+    return "".join(p["text"] for p in parts)
+
+
+def _stop(value: Any) -> tuple[str, ...]:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise BadParameter("stop", "'stop' must be a string or a list of strings")
+    return tuple(texts)
 
 
 def _typed(asked: Mapping[str, Any], key: str, kind: type, default: Any) -> Any:

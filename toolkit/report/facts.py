@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from toolkit.errors import InputError
-from toolkit.figures import known
+from toolkit.report.figures import known
 
 Json = Mapping[str, Any]
 

@@ -7,9 +7,9 @@ difference leaves out 0, or, without one, where the two intervals do not overlap
 from itertools import combinations
 from pathlib import Path
 
-from toolkit import figures
-from toolkit.facts import Facts, Json, load
-from toolkit.figures import known
+from toolkit.report import figures
+from toolkit.report.facts import Facts, Json, load
+from toolkit.report.figures import known
 
 MATCHES = {"price": "price", "flops": "FLOPs", "samples": "numbers of samples"}
 DRIFT = 0.05  # relative difference of actual spends from which the verdict speaks of it

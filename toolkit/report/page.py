@@ -15,14 +15,11 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from toolkit import books, charts, facts, figures, findings
-from toolkit.books import Books
 from toolkit.errors import redact
-from toolkit.facts import Facts, Json
-from toolkit.findings import comparison, verdict
+from toolkit.report import books, charts, facts, figures, findings
+from toolkit.report.books import Books
+from toolkit.report.facts import Facts, Json
 from toolkit.types import PICO, Outcome, Problem
-
-__all__ = ["comparison", "verdict", "write"]
 
 ACTUALS = (
     "Draws, planned",
@@ -92,7 +89,7 @@ def _template() -> Any:
         autoescape=True, undefined=StrictUndefined, finalize=visible, trim_blocks=True, lstrip_blocks=True
     )
     world.globals |= {"fig": figures, "find": findings, "known": figures.known, "longest": books.LONGEST}
-    return world.from_string(files("toolkit").joinpath("report.html.j2").read_text(encoding="utf-8"))
+    return world.from_string(files("toolkit.report").joinpath("page.html.j2").read_text(encoding="utf-8"))
 
 
 def _where(directory: Path) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.errors import redact
-from toolkit.facts import Facts, Json
 from toolkit.ledger import Reader, Spend
+from toolkit.report.facts import Facts, Json
 from toolkit.types import Problem
 
 SAMPLES = 24  # solutions shown unless the run file says otherwise
