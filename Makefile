@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # uv does not read pip's settings: hand it pip's local wheels.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+# Every process of a run imports torch: compile it once, not each time.
+unexport PYTHONDONTWRITEBYTECODE
 # Without a GPU the CPU build of torch is enough, and gigabytes smaller.
 BACKEND := $(shell command -v nvidia-smi >/dev/null 2>&1 || echo --torch-backend=cpu)
 

@@ -281,16 +281,16 @@ def _brute_force(c: Candidate, share: Fraction, rounds: int) -> int:
 def test_the_search_finds_what_trying_every_number_finds() -> None:
     rng = random.Random(1)
     dips = 0
-    for _ in range(400):
+    for _ in range(1000):
         c, rounds = _random_candidate(rng, "arm"), rng.randrange(1, 7)
         between = Fraction(rng.uniform(0.5, 60)) * (c.usd_pico(1, 1) or 0)
-        share = rng.choice([between, c.usd_pico(rng.randrange(1, 60), rounds) or between])
-        if share / plan._marginal(c, "price") > 4000:
+        share = rng.choice([between, c.usd_pico(rounds * rng.randrange(1, 9) + 1, rounds) or between])
+        if share / plan._marginal(c, "price") > 1000:
             continue
         found = plan._affordable(c, share, "price", rounds)
         assert found == _brute_force(c, share, rounds)
         dips += any((c.usd_pico(k, rounds) or 0) > share for k in range(found))
-    assert dips > 5  # the case that makes a plain search wrong did occur
+    assert dips  # the case that makes a plain search wrong did occur
 
 
 @pytest.mark.parametrize("match", ["price", "flops", "samples"])

@@ -61,14 +61,14 @@ def answer(status: int, body: bytes, *headers: bytes, length: int | None = None)
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
-async def send(url: str, body: bytes = b"{}", timeout: float = 20.0) -> HttpReply:
-    async with Wire(timeout=timeout) as wire:
+async def send(url: str, body: bytes = b"{}", patience: float = 20.0) -> HttpReply:
+    async with Wire(timeout=patience) as wire:
         return await wire.send(HttpCall(url, {"Authorization": "Bearer k"}, body))
 
 
-async def failure(url: str, timeout: float = 20.0) -> ProviderError:
+async def failure(url: str, patience: float = 20.0) -> ProviderError:
     with pytest.raises(ProviderError) as error:
-        await send(url, timeout=timeout)
+        await send(url, patience=patience)
     assert "\n" not in str(error.value)
     return error.value
 
@@ -202,7 +202,7 @@ async def test_no_answer_in_time_may_be_billed() -> None:
         await silence.wait()
 
     async with serving(handler) as server:
-        error = await failure(server.url, timeout=0.05)
+        error = await failure(server.url, patience=0.05)
         silence.set()
     assert (error.kind, error.billed, error.retryable) == (Kind.TIMEOUT, "unknown", True)
     assert "0.05 s" in str(error)

@@ -14,10 +14,12 @@ from toolkit.errors import InputError
 from toolkit.ledger import Ledger, Purpose
 from toolkit.limits import Limiter
 from toolkit.provider import Capabilities
-from toolkit.spec import Decoding, Limits, Model
+from toolkit.spec import Decoding, Expect, Limits, Model
+from toolkit.tokens import mean_tokens
 from toolkit.types import Message, Problem, Reply, Request
 
 Ask = Callable[[Request], Awaitable[Reply]]
+ASSUMED_OUTPUT = 256.0  # tokens per draw where nothing is known: the same for all, as the paper assumes
 EDGE = 1 << 20  # bytes hashed at either end of a large weight file
 
 
@@ -83,6 +85,7 @@ class Stream:
     limiter: Limiter
     price: cost.Price | None = None
     price_id: int | None = None
+    prompt_tokens: float = 0.0  # expected per request, for the token limit
     tokens_per_draw: float = 0.0  # expected, for the token limit
     seeds: bool = False
     purpose: Purpose = "sample"
@@ -108,24 +111,30 @@ def stream(
             f"decoding.max_tokens is missing for {arm.name}: a priced request needs it, so that its cost has an upper bound"
         )
     asked = arm.decoding.model_dump(mode="json", exclude_none=True)
-    row = ledger.add_arm(arm.name, arm.model.model, arm.model.provider, asked, arm.payload_sha)
+    row = ledger.add_arm(arm.name, arm.model.shown, arm.model.provider, asked, arm.payload_sha)
     price_id = ledger.add_price(cost.price_row(arm.model.model, price)) if price else None
-    expected = arm.model.expect
+    expect = arm.model.expect or Expect()
+    requests = arm.requests(problems)
     return Stream(
         arm.name,
         row,
         k,
         min(n, abilities.max_n),
         ask,
-        arm.requests(problems),
+        requests,
         Limiter(arm.model.limits or Limits()),
         price,
         price_id,
-        tokens_per_draw=(expected.output or 0.0) + expected.thinking if expected else 0.0,
+        prompt_tokens=_prompt_tokens(requests[:50]) if expect.prompt is None else expect.prompt,
+        tokens_per_draw=(expect.output or ASSUMED_OUTPUT) + expect.thinking,
         seeds=abilities.seeds,
         purpose=purpose,
         endpoint=endpoint,
     )
+
+
+def _prompt_tokens(requests: Sequence[Request]) -> float:
+    return mean_tokens([r.prompt or "".join(m.content for m in r.messages) for r in requests])[0]
 
 
 def weights_sha(checkpoint: Path) -> str:

@@ -114,7 +114,7 @@ def _one_line(file: Path, error: ValidationError) -> str:
 
 def _is_type_name(part: int | str) -> bool:
     """Branches of a union show up in pydantic's locations as type names."""
-    return isinstance(part, str) and (part in ("Params", "int") or part.startswith("constrained-"))
+    return part in ("Params", "int")
 
 
 def _with_paths(data: dict[str, Any], beside: Path, overridden: frozenset[str]) -> dict[str, Any]:

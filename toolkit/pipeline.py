@@ -21,7 +21,7 @@ from toolkit import arms, catalog, cost, evaluate, metrics, plan, problems, samp
 from toolkit.arms import Arm
 from toolkit.errors import InputError
 from toolkit.ledger import Ledger, Purpose, Reader
-from toolkit.plan import DEFAULT_OUTPUT, Candidate, Plan
+from toolkit.plan import Candidate, Plan
 from toolkit.provider import Provider
 from toolkit.sample import Progress, Result
 from toolkit.spec import Model, Problems, Run
@@ -151,11 +151,11 @@ def _candidate(arm: Arm, key: str, prompt_tokens: float) -> Candidate:
     return Candidate(
         name=arm.name,
         key=key,
-        model=spec.model,
+        model=spec.shown,
         price=cost.price(spec.price) if spec.price else None,
         active_params=spec.active_params,
         prompt_tokens=expect.prompt if expect and expect.prompt is not None else prompt_tokens,
-        output_tokens=known or DEFAULT_OUTPUT,
+        output_tokens=known or arms.ASSUMED_OUTPUT,
         thinking_tokens=expect.thinking if expect else 0.0,
         max_n=spec.draws_per_request or 128,
         expect_source="expect" if known else "assumed",

@@ -11,11 +11,12 @@ from fractions import Fraction
 from typing import Any
 
 from toolkit import cost
+from toolkit.arms import ASSUMED_OUTPUT
 from toolkit.errors import InputError
 from toolkit.spec import Budget, Match
 from toolkit.types import PICO
 
-DEFAULT_OUTPUT = (
+ASSUMED_OUTPUT = (
     256.0  # tokens per draw where nothing is known: the same for all models, as the paper assumes
 )
 UNITS: dict[Match, str] = {"price": "usd", "flops": "flops", "samples": "draws"}
@@ -229,7 +230,7 @@ def _assumptions(candidates: Sequence[Candidate]) -> list[str]:
     if not assumed:
         return []
     return [
-        f"tokens per draw of {', '.join(assumed)} are assumed ({DEFAULT_OUTPUT:g} output tokens, the same for every model, "
+        f"tokens per draw of {', '.join(assumed)} are assumed ({ASSUMED_OUTPUT:g} output tokens, the same for every model, "
         "as the paper does): set models.NAME.expect to what yours write"
     ]
 

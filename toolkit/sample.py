@@ -245,7 +245,7 @@ class _Sampler:
             task.parent,
             stream.endpoint,
         )
-        async with stream.limiter.slot(stream.tokens_per_draw * task.n) as slot:
+        async with stream.limiter.slot(stream.prompt_tokens + stream.tokens_per_draw * task.n) as slot:
             if self.stopping:  # the reason to stop may have come while this one waited for its place
                 return 0, None
             attempt = await self.ledger.reserve(intent)

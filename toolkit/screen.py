@@ -25,13 +25,6 @@ def say(line: str) -> None:
 
 
 @contextlib.contextmanager
-def stage(name: str) -> Iterator[None]:
-    """A stage without steps of its own."""
-    with console.status(name) if console.is_terminal else contextlib.nullcontext():
-        yield
-
-
-@contextlib.contextmanager
 def steps(name: str) -> Iterator[Told]:
     """Progress of a stage that reports (done, total, detail)."""
     with _line(name) as show:

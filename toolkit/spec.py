@@ -8,7 +8,7 @@ import difflib
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic.fields import FieldInfo
 
 Provider = Literal[
@@ -110,6 +110,12 @@ class Params(Section):
     active: Count | None = None
 
 
+Size = Annotated[
+    Annotated[Params, Tag("Params")] | Annotated[Count, Tag("int")],
+    Discriminator(lambda given: "Params" if isinstance(given, dict | Params) else "int"),
+]
+
+
 class Limits(Section):
     """What the account may ask of this model. Absent is unlimited."""
 
@@ -142,7 +148,7 @@ class Model(Section):
     thinking: Annotated[int, Field(ge=0)] | None = later()
     decoding: Decoding = Decoding()
     price: Price | None = None
-    params: Params | Count | None = None
+    params: Size | None = None
     limits: Limits | None = None
     expect: Expect | None = None
     draws_per_request: Annotated[int, Field(gt=0)] | None = None  # at most; None is what the model allows
@@ -165,6 +171,13 @@ class Model(Section):
         if self.provider == "simulated" and not self.world:
             raise ValueError("world is missing: a simulated model names its world file")
         return self
+
+    @property
+    def shown(self) -> str:
+        """The model as a reader knows it: a local checkpoint by the end of its path."""
+        return (
+            "/".join(self.model.rstrip("/").split("/")[-2:]) if self.provider == "checkpoint" else self.model
+        )
 
     @property
     def active_params(self) -> int | None:

@@ -37,7 +37,7 @@ def check(job: Job) -> Result:
             if model.price
             else "unpriced"
         )
-        screen.say(f"{name}: {model.model} answers; {price}")
+        screen.say(f"{name}: {model.shown} answers; {price}")
     return result
 
 
@@ -101,11 +101,15 @@ def report(job: Job) -> Path:
 
 
 def everything(job: Job) -> None:
-    """All stages in order. An arm without correct rows is skipped with a line, never fatal."""
-    with screen.stage("plan"):
-        tables.plan(pipeline.save_plan(job))
+    """All stages in order.
+
+    An arm without correct rows is skipped with a line. A run that stopped at its cap, or lacks draws, is
+    a smaller design, still matched: it goes on to its page and says so with its exit code.
+    """
+    tables.plan(pipeline.save_plan(job))
     sampled = sample(job)
-    finish(sampled)
+    if sampled.interrupted:
+        finish(sampled)
     verify(job)
     measure(job)
     dataset(job)
@@ -115,6 +119,7 @@ def everything(job: Job) -> None:
     tables.comparison(job.directory)
     screen.say(page.verdict(job.directory))
     screen.say(f"page: {written}")
+    finish(sampled)
     finish(evaluated)
 
 

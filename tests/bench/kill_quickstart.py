@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RUN_FILE = ROOT / "examples/quickstart.yaml"
 SHARES = {"sample": 0.3, "finetune": 0.4, "evaluate": 0.3}  # roughly, of the wall clock of a run
 PHASES = tuple(SHARES)
-JITTER = 2.0  # seconds after a moment's progress is seen, at most
+JITTER = 1.0  # seconds after a moment's progress is seen, at most
 GRACE = 5.0  # seconds a child may outlive the main process
 POLL = 0.05
 CAP_REACHED = 3  # exit code
@@ -263,8 +263,12 @@ def kill_and_rerun(out: Path, kills: int, seed: int) -> dict[str, Any]:
         code = live_until(moments[0], out, overrides, planned, tally)
         if code == CAP_REACHED and not tally.raised_caps[3:]:
             overrides = _raise_cap(out, tally)
-            continue
-        moments.pop(0)
+        elif code > 0:
+            break  # the last life says why
+        elif code == 0:  # it ended first: kill the next one, which has little left to do, as it starts
+            moments[0] = Moment(0, 0.0, moments[0].delay)
+        else:
+            moments.pop(0)
     code, words = live(out, overrides)
     while code == CAP_REACHED and not tally.raised_caps[3:]:
         overrides = _raise_cap(out, tally)

@@ -210,7 +210,7 @@ def model_of(facts: Facts, arm: str) -> str:
     found = facts.planned.get(arm, {}).get("model")
     members = ((facts.run or {}).get("arms") or {}).get(arm) or [arm]
     written = ((facts.run or {}).get("models") or {}).get(members[0]) or {}
-    return str(written.get("model") or found or figures.NONE)
+    return str(found or written.get("model") or figures.NONE)
 
 
 def spend_of(facts: Facts, arm: str) -> str:

@@ -67,6 +67,8 @@ class Engine:
     def submit(self, request: Request) -> "Future[Reply]":
         """Queues a request; raises BadParameter where the checkpoint cannot answer it."""
         prompt = self._prompt(request)
+        if not prompt:
+            raise BadParameter("prompt", "the prompt has no tokens")
         room = self.context - len(prompt)
         if room < 1:
             text = f"the prompt has {len(prompt)} tokens, the context window of this model {self.context}"
