@@ -338,3 +338,13 @@ def test_an_arm_without_a_correct_row_is_skipped_with_a_line_and_never_fatal(
     code, _, err = run("run", str(file))
     assert code == 0
     assert "dataset cheap: skipped: no correct draw" in err
+
+
+def test_ctrl_c_is_one_line_and_exit_130(run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    from toolkit import tables
+
+    monkeypatch.setattr(tables, "catalog", interrupted)
+    assert_one_line(run("prices"), 130, "interrupted", "rerun")

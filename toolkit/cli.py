@@ -34,6 +34,9 @@ Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run dire
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
+INTERRUPTED = 130  # typer's own code for Ctrl-C
+
+
 def main() -> NoReturn:
     """Entry point: errors people can act on become one line and an exit code."""
     try:
@@ -41,11 +44,10 @@ def main() -> NoReturn:
     except PricematchError as error:
         typer.echo(f"pricematch: {error}", err=True)
         code = error.exit_code
-    except KeyboardInterrupt:
-        typer.echo("pricematch: interrupted; everything paid for is kept: rerun to go on", err=True)
-        code = 130
     except Exception as error:
         code = _usage_error(error)
+    if code == INTERRUPTED:
+        typer.echo("pricematch: interrupted; everything paid for is kept: rerun to go on", err=True)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -16,9 +16,6 @@ from toolkit.errors import InputError
 from toolkit.spec import Budget, Match
 from toolkit.types import PICO
 
-ASSUMED_OUTPUT = (
-    256.0  # tokens per draw where nothing is known: the same for all models, as the paper assumes
-)
 UNITS: dict[Match, str] = {"price": "usd", "flops": "flops", "samples": "draws"}
 
 

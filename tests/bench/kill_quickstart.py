@@ -12,6 +12,7 @@ import json
 import os
 import random
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -28,11 +29,12 @@ from typing import IO, Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-RUN_FILE = ROOT / "examples/quickstart.yaml"
+EXAMPLES, RUN_FILE = ROOT / "examples", "quickstart.yaml"
 SHARES = {"sample": 0.3, "finetune": 0.4, "evaluate": 0.3}  # roughly, of the wall clock of a run
 PHASES = tuple(SHARES)
 JITTER = 1.0  # seconds after a moment's progress is seen, at most
-GRACE = 5.0  # seconds a child may outlive the main process
+GRACE = 5.0  # seconds a child may outlive the main process; what stays longer is left over
+LONGEST = 60.0  # seconds to wait for those left over, to tell slow from immortal
 POLL = 0.05
 CAP_REACHED = 3  # exit code
 PICO = 10**12
@@ -62,6 +64,7 @@ class Tally:
     killed_in: Counter[str] = field(default_factory=Counter)
     leftover_servers: int = 0
     leftover_others: int = 0
+    never_ended: int = 0
     slowest_end: float = 0.0  # seconds until the last child of a killed run was gone
     raised_caps: list[str] = field(default_factory=list)
 
@@ -84,8 +87,14 @@ def _moment(clock: float, delay: float) -> Moment:
 # -- a life
 
 
+def _examples(out: Path) -> Path:
+    """The run's own copy of the examples: what is edited meanwhile must not change the run."""
+    return out.with_name(f"{out.name}-examples")
+
+
 def start(out: Path, overrides: list[str]) -> Life:
-    command = [sys.executable, "-m", "toolkit", "run", str(RUN_FILE), "--out", str(out), *overrides]
+    run_file = str(_examples(out) / RUN_FILE)
+    command = [sys.executable, "-m", "toolkit", "run", run_file, "--out", str(out), *overrides]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
@@ -172,16 +181,17 @@ def descendants(pid: int) -> list[Child]:
 
 
 def bury(children: list[Child], tally: Tally) -> float:
-    """Wait until the children are gone, at most GRACE; those that stay are counted, then killed."""
-    killed = time.monotonic()
-    alive = children
-    while alive and time.monotonic() - killed < GRACE:
+    """Wait until the children are gone, and count those that took longer than GRACE; the rest are killed."""
+    killed, late = time.monotonic(), False
+    while (alive := [c for c in children if _birth(c[0]) == c[1]]) and time.monotonic() - killed < LONGEST:
+        if not late and time.monotonic() - killed > GRACE:
+            late = True
+            tally.leftover_servers += sum(server for _, _, server in alive)
+            tally.leftover_others += sum(not server for _, _, server in alive)
         time.sleep(POLL)
-        alive = [child for child in alive if _birth(child[0]) == child[1]]
     waited = time.monotonic() - killed
     tally.slowest_end = max(tally.slowest_end, waited)
-    tally.leftover_servers += sum(server for _, _, server in alive)
-    tally.leftover_others += sum(not server for _, _, server in alive)
+    tally.never_ended += len(alive)
     for pid, _, _ in alive:
         os.kill(pid, 9)
     return waited
@@ -232,7 +242,8 @@ def account(out: Path) -> dict[str, Any]:
 
 def plan(out: Path) -> dict[str, int]:
     """Draws the whole run wants, by purpose."""
-    command = [sys.executable, "-m", "toolkit", "plan", str(RUN_FILE), "--out", str(out), "--json"]
+    run_file = str(_examples(out) / RUN_FILE)
+    command = [sys.executable, "-m", "toolkit", "plan", run_file, "--out", str(out), "--json"]
     models = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)["models"]
     run = yaml.safe_load((out / "run.yaml").read_text(encoding="utf-8"))
     examined = run["evaluate"]["problems"]["limit"] * run["evaluate"]["draws"]
@@ -256,6 +267,7 @@ def _raise_cap(out: Path, tally: Tally) -> list[str]:
 
 
 def kill_and_rerun(out: Path, kills: int, seed: int) -> dict[str, Any]:
+    shutil.copytree(EXAMPLES, _examples(out))
     tally, overrides, planned = Tally(), list[str](), plan(out)
     began = time.monotonic()
     moments = draw_moments(kills, seed)
@@ -290,6 +302,7 @@ def kill_and_rerun(out: Path, kills: int, seed: int) -> dict[str, Any]:
         and abs(told["uncertain_usd"] - found["uncertain"] / PICO) < 1e-6,
         "leftover_servers": tally.leftover_servers,
         "leftover_others": tally.leftover_others,
+        "never_ended": tally.never_ended,
         "slowest_end_seconds": round(tally.slowest_end, 1),
         "raised_caps": tally.raised_caps,
         "exit_code": code,

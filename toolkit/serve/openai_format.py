@@ -201,10 +201,10 @@ def _messages(value: Any) -> tuple[Message, ...]:
 
 def _message(value: Any) -> Message:
     if not isinstance(value, dict) or "role" not in value or "content" not in value:
-        raise BadParameter("messages", "each message needs 'role' and 'content'")
+        raise BadParameter("messages", "'messages': each message needs 'role' and 'content'")
     role = value["role"]
     if role not in ROLES:
-        raise BadParameter("messages", f"the role of a message must be one of {', '.join(ROLES)}")
+        raise BadParameter("messages", f"'messages': the role of a message must be one of {', '.join(ROLES)}")
     return Message(role, _text(value["content"]))
 
 
@@ -216,7 +216,9 @@ def _text(content: Any) -> str:
     if not all(
         isinstance(p, dict) and p.get("type") == "text" and isinstance(p.get("text"), str) for p in parts
     ):
-        raise BadParameter("messages", "the content of a message must be a string or a list of text parts")
+        raise BadParameter(
+            "messages", "'messages': the content of a message must be a string or a list of text parts"
+        )
     return "".join(p["text"] for p in parts)
 
 
