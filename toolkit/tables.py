@@ -104,9 +104,10 @@ def status(content: Mapping[str, Any], *, as_json: bool) -> None:
         return
     attempts = ", ".join(f"{n} {state}" for state, n in content["attempts"].items())
     console.print(f"draws {content['draws']}, missing {content['missing']}; attempts: {attempts or 'none'}")
-    money = {k: figures.usd(content[f"{k}_usd"]) for k in ("spent", "reserved", "uncertain", "cap")}
+    money = {k: figures.usd(content[f"{k}_usd"]) for k in ("spent", "reserved", "uncertain")}
+    cap = "none" if content["cap_usd"] is None else figures.usd(content["cap_usd"])
     console.print(
-        f"spent {money['spent']}, reserved {money['reserved']}, uncertain {money['uncertain']}, cap {money['cap']}"
+        f"spent {money['spent']}, reserved {money['reserved']}, uncertain {money['uncertain']}, cap {cap}"
     )
     if content["uncertain_usd"]:
         console.print(
