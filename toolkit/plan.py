@@ -97,7 +97,6 @@ def make(
     budget: Budget,
     *,
     rounds: int = 4,
-    max_tokens: Mapping[str, int | None] | None = None,
 ) -> Plan:
     """The matched plan. Raises InputError where the currency is not known, or the budget buys no draw."""
     _refuse_unknown_currency(candidates, budget)
