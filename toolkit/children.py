@@ -99,7 +99,7 @@ def serve(entry: str) -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)  # what libraries print must not look like an answer
     message = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
 
     def say(answer: Mapping[str, Any]) -> None:
         answers.write(json.dumps(answer) + "\n")
@@ -114,8 +114,14 @@ def serve(entry: str) -> None:
     os._exit(0)  # torch takes a while to tidy up, for nothing
 
 
-def _end_with_parent() -> None:
-    sys.stdin.read()
+def end_with_parent() -> None:
+    """From now on this process ends when its stdin does. Call it before anything slow is imported."""
+    threading.Thread(target=_leave_at_eof, daemon=True).start()
+
+
+def _leave_at_eof() -> None:
+    while os.read(0, 4096):
+        pass
     os._exit(1)
 
 

@@ -252,6 +252,10 @@ def serve(
     until_eof: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """A local OpenAI-compatible server: simulated models, or a checkpoint."""
+    if until_eof:
+        from toolkit.children import end_with_parent
+
+        end_with_parent()
     from toolkit import serving
 
     served = serving.app(
@@ -265,7 +269,7 @@ def serve(
         price=price,
         journal=journal,
     )
-    serving.run(served, host=host, port=port, until_eof=until_eof)
+    serving.run(served, host=host, port=port)
 
 
 def _job(source: Path, overrides: list[str] | None, out: Path | None) -> "Job":

@@ -9,7 +9,6 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
@@ -22,12 +21,10 @@ READY = "serving "  # the line on stdout that says where
 START_TIMEOUT = 120.0  # seconds; importing torch on a busy machine takes a while
 
 
-def run(app: Starlette, *, host: str = "127.0.0.1", port: int = 8000, until_eof: bool = False) -> None:
-    """Serve until interrupted; with `until_eof` also until stdin ends. Port 0 takes a free one."""
+def run(app: Starlette, *, host: str = "127.0.0.1", port: int = 8000) -> None:
+    """Serve until interrupted. Port 0 takes a free one."""
     with _listening(host, port) as sock:
         print(f"{READY}http://{host}:{sock.getsockname()[1]}/v1", flush=True)
-        if until_eof:
-            threading.Thread(target=_leave_at_eof, daemon=True).start()
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
         server.run(sockets=[sock])
 
@@ -86,9 +83,3 @@ def _listening(host: str, port: int) -> socket.socket:
         raise InputError(
             f"--port {port}: cannot listen there ({error.strerror}): give another port, or 0 for a free one"
         ) from None
-
-
-def _leave_at_eof() -> None:
-    while os.read(0, 4096):
-        pass
-    os._exit(0)
