@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from time import time
 from typing import Any
 from urllib.parse import urlsplit
@@ -42,8 +43,7 @@ class OpenAICompatible:
     key: str | None = None
 
     def capabilities(self, model: str) -> Capabilities:
-        honours = HONOURED - NOT_HONOURED.get(self._host, frozenset())
-        return Capabilities(max_n=128 if "n" in honours else 1, honours=honours, completions=True)
+        return _abilities(self._host)
 
     def encode(self, request: Request) -> HttpCall:
         self._refuse_unsupported(request)
@@ -81,7 +81,7 @@ class OpenAICompatible:
 
     @property
     def _host(self) -> str:
-        return urlsplit(self.base_url).hostname or ""
+        return _hostname(self.base_url)
 
     @property
     def _length_key(self) -> str:
@@ -104,6 +104,17 @@ class OpenAICompatible:
                 scope="model",
                 billed="no",
             )
+
+
+@lru_cache
+def _hostname(base_url: str) -> str:
+    return urlsplit(base_url).hostname or ""
+
+
+@lru_cache
+def _abilities(host: str) -> Capabilities:
+    honours = HONOURED - NOT_HONOURED.get(host, frozenset())
+    return Capabilities(max_n=128 if "n" in honours else 1, honours=honours, completions=True)
 
 
 def _messages(request: Request) -> list[dict[str, str]]:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Template
+from typing import overload
 
 import prompts
 from toolkit import cost
@@ -52,11 +53,11 @@ class Arm:
             payload["world"] = hashlib.sha256(Path(self.model.world).read_bytes()).hexdigest()
         return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()[:16]
 
-    def requests(self, problems: Sequence[Problem]) -> list[Request]:
+    def requests(self, problems: Sequence[Problem]) -> "Requests":
         """One request per problem, n and seed left to the sampler."""
         d, m = self.decoding, self.model
         served_as = Path(m.model).name if m.provider == "checkpoint" else m.model
-        base = Request(
+        asked = Request(
             model=served_as,
             max_tokens=d.max_tokens,
             temperature=d.temperature,
@@ -66,10 +67,29 @@ class Arm:
             thinking=m.thinking,
             extra=m.extra,
         )
-        texts = [prompts.render(self.template, question=p.question) for p in problems]
-        if m.api == "completions":
-            return [replace(base, prompt=text) for text in texts]
-        return [replace(base, messages=(Message("user", text),)) for text in texts]
+        return Requests(asked, self.template, problems, raw=m.api == "completions")
+
+
+class Requests(Sequence[Request]):
+    """Requests rendered when they are needed: a few-shot prompt per problem would fill the memory."""
+
+    def __init__(self, asked: Request, template: Template, problems: Sequence[Problem], *, raw: bool) -> None:
+        self._asked, self._template, self._problems, self._raw = asked, template, problems, raw
+
+    def __len__(self) -> int:
+        return len(self._problems)
+
+    @overload
+    def __getitem__(self, position: int) -> Request: ...
+    @overload
+    def __getitem__(self, position: slice) -> "Requests": ...
+    def __getitem__(self, position: int | slice) -> "Request | Requests":
+        if isinstance(position, slice):
+            return Requests(self._asked, self._template, self._problems[position], raw=self._raw)
+        text = prompts.render(self._template, question=self._problems[position].question)
+        if self._raw:
+            return replace(self._asked, prompt=text)
+        return replace(self._asked, messages=(Message("user", text),))
 
 
 @dataclass(frozen=True, slots=True)

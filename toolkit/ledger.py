@@ -177,7 +177,7 @@ class Reader:
         known = {(k, s): i for i, k, s in self._db.execute("SELECT id, key, sha FROM problem")}
         return [known.get((p.id, p.sha)) for p in problems]
 
-    def missing(self, arm: int, problems: Sequence[int], k: int) -> list[list[int]]:
+    def missing(self, arm: int, problems: Sequence[int], k: int) -> list[Sequence[int]]:
         """For each problem the draw indices below k that the arm does not have yet."""
         count = {
             p: (n, top)
@@ -188,9 +188,9 @@ class Reader:
         }
         return [self._holes(arm, p, k, *count.get(p, (0, -1))) for p in problems]
 
-    def _holes(self, arm: int, problem: int, k: int, have: int, top: int) -> list[int]:
+    def _holes(self, arm: int, problem: int, k: int, have: int, top: int) -> Sequence[int]:
         if have == top + 1:  # no hole: the common case needs no second look
-            return list(range(have, k))
+            return range(have, k)
         found = {
             i for (i,) in self._db.execute("SELECT idx FROM draw WHERE arm=? AND problem=?", (arm, problem))
         }

@@ -7,6 +7,7 @@ that wherever a run stops it is a smaller, still matched design.
 import asyncio
 import hashlib
 import heapq
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -115,20 +116,25 @@ async def run(
 
 
 def tasks(stream: Stream, missing: Sequence[Sequence[int]]) -> Iterator[Task]:
-    """The stream's missing draws as requests, draw-index-major."""
-    rounds = -(-stream.k // stream.n)
-    by_round: list[list[tuple[int, list[int]]]] = [[] for _ in range(rounds)]
-    for position, indices in enumerate(missing):
-        for number, group in groupby(indices, key=lambda i: i // stream.n):
-            by_round[number].append((position, list(group)))
-    for one_round in by_round:
-        for position, indices in one_round:
-            for first, n in _runs(indices):
+    """The stream's missing draws as requests, draw-index-major. Nothing is built ahead."""
+    for start in range(0, stream.k, stream.n):
+        for position, indices in enumerate(missing):
+            for first, n in _runs(_between(indices, start, start + stream.n)):
                 yield Task(stream, position, first, n)
+
+
+def _between(indices: Sequence[int], low: int, high: int) -> Sequence[int]:
+    """The ascending indices in [low, high)."""
+    return indices[bisect_left(indices, low) : bisect_left(indices, high)]
 
 
 def _runs(indices: Sequence[int]) -> Iterator[tuple[int, int]]:
     """(first, length) of each stretch of consecutive indices."""
+    if not indices:
+        return
+    if indices[-1] - indices[0] == len(indices) - 1:  # one stretch: the common case
+        yield indices[0], len(indices)
+        return
     for _, group in groupby(enumerate(indices), key=lambda pair: pair[1] - pair[0]):
         stretch = [index for _, index in group]
         yield stretch[0], len(stretch)
@@ -200,7 +206,15 @@ class _Sampler:
             task = replace(task, first=task.first + got, n=task.n - got, parent=attempt)
 
     async def _with_retries(self, task: Task) -> tuple[int, int | None]:
-        """(draws that came, attempt id); (0, None) when admission has stopped."""
+        """(draws that came, attempt id); (0, None) when admission has stopped.
+
+        The first try stands before tenacity, which would cost every request a fifth of its CPU; a
+        failure is handed to it as the first of its attempts.
+        """
+        try:
+            return await self._once_there_is_room(task)
+        except ProviderError as error:
+            failure: ProviderError | None = error
         retrying = AsyncRetrying(
             stop=stop_after_attempt(self.attempts),
             wait=_pause,
@@ -212,9 +226,11 @@ class _Sampler:
         async for trial in retrying:
             with trial:
                 try:
+                    if failure is not None:
+                        raise failure
                     return await self._once_there_is_room(task)
                 except ProviderError as error:
-                    task = replace(task, parent=error.attempt or task.parent)
+                    task, failure = replace(task, parent=error.attempt or task.parent), None
                     raise
         raise AssertionError("tenacity ends by returning or raising")
 
