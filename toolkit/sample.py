@@ -163,7 +163,7 @@ class _Sampler:
         self._halted: set[str] = set()  # arms whose bill passed a reservation
         self._reached: set[str] = set()  # arms that have had an answer
         self._given_up = 0  # in a row
-        self._ended = asyncio.Condition()
+        self._waiting: list[asyncio.Future[None]] = []  # tasks for which the cap leaves no room now
         self._endings = 0
 
     async def run(self) -> Result:
@@ -283,7 +283,7 @@ class _Sampler:
             state: Fate = "failed" if error.billed == "no" else "uncertain"
             state = "released" if error.kind is Kind.UNREACHABLE else state
             await self.ledger.fail(attempt, state, f"{error.kind}: {error}", error.status)
-            await self._announce_ending()
+            self._announce_ending()
             raise
         except asyncio.CancelledError:
             await asyncio.shield(self.ledger.fail(attempt, "uncertain", "interrupted while in flight"))
@@ -305,7 +305,7 @@ class _Sampler:
                 reply.effective or None,
             ),
         )
-        await self._announce_ending()
+        self._announce_ending()
         self._reached.add(stream.name)
         self._given_up = 0
         self.progress.done[stream.name] += min(len(reply.choices), task.n)
@@ -351,13 +351,18 @@ class _Sampler:
             self.progress.retries[error.kind.value] += 1
 
     async def _another_ending(self, seen: int) -> None:
-        async with self._ended:
-            await self._ended.wait_for(lambda: self._endings != seen or self.stopping)
+        """Wait until an attempt ends that had not when `seen` was read."""
+        while self._endings == seen and not self.stopping:
+            ended = asyncio.get_running_loop().create_future()
+            self._waiting.append(ended)
+            await ended
 
-    async def _announce_ending(self) -> None:
-        async with self._ended:
-            self._endings += 1
-            self._ended.notify_all()
+    def _announce_ending(self) -> None:
+        self._endings += 1
+        waiting, self._waiting = self._waiting, []
+        for ended in waiting:
+            if not ended.done():
+                ended.set_result(None)
 
 
 _backoff = wait_random_exponential(multiplier=0.5, max=60)
