@@ -14,7 +14,7 @@ from time import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from toolkit.errors import Kind, ProviderError
+from toolkit.errors import Kind, ProviderError, redact
 from toolkit.provider import Capabilities
 from toolkit.types import Choice, Finish, HttpCall, HttpReply, Reply, Request, Usage
 
@@ -66,7 +66,7 @@ class OpenAICompatible:
     def decode(self, request: Request, reply: HttpReply) -> Reply:
         body = _json(reply)
         if reply.status != 200 or body.get("error"):  # some servers send `error: null` with an answer
-            raise _refusal(request, reply, body)
+            raise _refusal(request, reply, body, self.key)
         try:
             choices = tuple(_choice(c) for c in body["choices"])
             usage = _usage(body.get("usage"))
@@ -75,7 +75,7 @@ class OpenAICompatible:
                 Kind.BAD_BODY, f"the answer lacks {error}", retryable=True, status=reply.status
             ) from error
         effective = {k: body[k] for k in ("system_fingerprint", "service_tier") if body.get(k)}
-        limits = {k: v for k, v in reply.headers.items() if k.startswith("x-ratelimit-")}
+        limits = _limits(reply.headers)
         request_id = reply.headers.get("x-request-id") or body.get("id") or ""
         return Reply(choices, usage, body.get("model") or "", request_id, effective, limits)
 
@@ -162,7 +162,7 @@ def _usage(raw: Mapping[str, Any] | None) -> Usage | None:
     return Usage(prompt, max(completion - thinking, 0), cached, thinking)
 
 
-def _refusal(request: Request, reply: HttpReply, body: Mapping[str, Any]) -> ProviderError:
+def _refusal(request: Request, reply: HttpReply, body: Mapping[str, Any], key: str | None) -> ProviderError:
     """The error in an answer, with what to do about it as data."""
     detail = body.get("error")
     said = (
@@ -172,10 +172,11 @@ def _refusal(request: Request, reply: HttpReply, body: Mapping[str, Any]) -> Pro
     )
     status, code = reply.status, str(said.get("code") or said.get("type") or "")
     reason = " ".join(str(said.get("message") or "no message").split())
-    message = f"{request.model}: {reason} (HTTP {status})"
+    message = redact(f"{request.model}: {reason} (HTTP {status})", (key or "",))  # some servers repeat it
 
     def error(kind: Kind, **data: Any) -> ProviderError:
-        return ProviderError(kind, message, status=status, **({"billed": "no"} | data))
+        limits = _limits(reply.headers)
+        return ProviderError(kind, message, status=status, limits=limits, **({"billed": "no"} | data))
 
     if status == 401 or (status == 403 and "model" not in code):
         return error(Kind.KEY, scope="account")
@@ -195,6 +196,10 @@ def _refusal(request: Request, reply: HttpReply, body: Mapping[str, Any]) -> Pro
     if status == 200:
         return error(Kind.OVERLOADED, retryable=True, billed="unknown")
     return error(Kind.BAD_REQUEST, scope="model")
+
+
+def _limits(headers: Mapping[str, str]) -> dict[str, str]:
+    return {k: v for k, v in headers.items() if k.startswith(("x-ratelimit-", "anthropic-ratelimit-"))}
 
 
 def _overlong(status: int, reason: str) -> bool:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import uvicorn
 
+from toolkit.serve.process import listening
+
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -36,13 +38,13 @@ def serve() -> Iterator[Callable[[Any], str]]:
     running: list[tuple[_Server, threading.Thread]] = []
 
     def start(app: Any) -> str:
-        listening = socket.create_server(("127.0.0.1", 0), backlog=512)
+        listens = listening("127.0.0.1", 0)
         server = _Server(uvicorn.Config(app, log_level="error", lifespan="off", access_log=False))
-        thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+        thread = threading.Thread(target=server.run, args=([listens],), daemon=True)
         thread.start()
         running.append((server, thread))
         assert server.ready.wait(10), "the server did not start in 10 s"
-        return f"http://127.0.0.1:{listening.getsockname()[1]}"
+        return f"http://127.0.0.1:{listens.getsockname()[1]}"
 
     yield start
     for server, _ in running:

@@ -1,6 +1,8 @@
 """An arm's identity, its requests, and what the sampler gets of it."""
 
+import asyncio
 import json
+import time
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -10,7 +12,8 @@ import pytest
 from toolkit import arms
 from toolkit.arms import Arm
 from toolkit.errors import InputError
-from toolkit.ledger import Ledger
+from toolkit.ledger import Intent, Ledger
+from toolkit.limits import Load
 from toolkit.provider import Capabilities
 from toolkit.spec import Decoding, Model
 from toolkit.types import Message, Problem, Reply, Request
@@ -61,6 +64,12 @@ def test_what_changes_the_question_makes_another_arm(change: dict[str, Any]) -> 
 )
 def test_what_leaves_the_question_as_it_is_tops_up_the_same_arm(change: dict[str, Any]) -> None:
     assert arm(**change).payload_sha == arm().payload_sha
+
+
+def test_another_budget_of_thinking_tokens_makes_another_arm() -> None:
+    known = {"provider": "gemini", "model": "gemini-2.5-flash", "base_url": None}
+    shas = {arm(**known, thinking=tokens).payload_sha for tokens in (None, 0, 512)}
+    assert len(shas) == 3
 
 
 def test_a_simulated_arm_is_another_when_its_world_changes(tmp_path: Path) -> None:
@@ -173,3 +182,39 @@ def test_a_priced_arm_without_max_tokens_is_refused_by_name(tmp_path: Path) -> N
         pytest.raises(InputError, match=r"decoding\.max_tokens is missing for cheap"),
     ):
         stream(ledger, unbounded)
+
+
+# --- limits --------------------------------------------------------------------------------------
+
+
+def test_streams_of_one_account_and_model_share_what_they_may_use(tmp_path: Path) -> None:
+    same, other = arm(), arm(model="another")
+    assert arms.account(same.model) == arms.account(arm({"temperature": 0.1}).model)
+    assert arms.account(same.model) != arms.account(other.model)
+    assert arms.account(same.model) != arms.account(arm(key_env="ANOTHER_KEY").model)
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        gate = arms.make_limiter(same.model)
+        made = arms.stream(same, ledger, PROBLEMS, _never, Capabilities(), k=1, n=1, limiter=gate)
+    assert made.limiter is gate
+
+
+def test_a_days_requests_end_at_midnight_in_california_for_gemini_alone() -> None:
+    def resets(provider: str, **limits: Any) -> str | None:
+        made = Model(provider=provider, model="m", base_url="http://h/v1", limits=limits)  # type: ignore[arg-type]
+        return arms.make_limiter(made).limits.day_resets
+
+    assert resets("gemini", requests_per_day=9) == "midnight_pacific"
+    assert resets("gemini", requests_per_day=9, day_resets="rolling") == "rolling"
+    assert resets("openai_compatible", requests_per_day=9) == "rolling"
+
+
+def test_a_restarted_run_knows_what_it_used_in_the_last_minute(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        (problem, *_) = ledger.add_problems(PROBLEMS)
+        before = stream(ledger, arm(limits={"requests_per_minute": 2}))
+        for first in range(2):
+            asyncio.run(ledger.reserve(Intent(before.arm, problem, first, 1, None)))
+        after = stream(ledger, arm(limits={"requests_per_minute": 2}))
+        arms.recall(ledger, [after])
+        waits = after.limiter.gauges.wait(Load().amounts, 0, time.monotonic())
+    assert 55 < waits < 62

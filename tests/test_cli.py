@@ -348,3 +348,44 @@ def test_ctrl_c_is_one_line_and_exit_130(run: Cli, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(tables, "catalog", interrupted)
     assert_one_line(run("prices"), 130, "interrupted", "rerun")
+
+
+def test_check_says_what_each_model_is_and_costs_less_than_a_cent(
+    run: Cli, simulated: dict[str, Any], tmp_path: Path
+) -> None:
+    file = str(write(tmp_path, simulated))
+    code, _, err = run("check", file)
+    assert code == 0
+    assert "cheap: small answers as small" in err
+    assert "honours max_tokens, n, seed, stop, temperature, top_k, top_p" in err
+    spent = json.loads(run("status", file, "--json")[1])
+    assert 0 < spent["spent_usd"] < 0.01
+    assert run("check", file)[0] == 0
+    assert json.loads(run("status", file, "--json")[1])["spent_usd"] > spent["spent_usd"]  # it asked again
+
+
+def test_check_asks_the_other_models_when_one_refuses(
+    run: Cli, simulated: dict[str, Any], tmp_path: Path
+) -> None:
+    gone = hosted("http://127.0.0.1:9/v1", price={"input": 1, "output": 1})
+    code, _, err = run(
+        "check",
+        str(write(tmp_path, simulated | {"models": {"gone": gone, "cheap": simulated["models"]["cheap"]}})),
+    )
+    assert code == 4
+    assert "gone: " in err
+    assert "cheap: small answers" in err
+
+
+def test_a_key_may_stand_in_dotenv_and_is_kept_out_of_everything_written(
+    run: Cli, simulated: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("SIM_TEST_KEY=very-secret-key-4711\n")
+    model = hosted("http://127.0.0.1:9/v1", key_env="SIM_TEST_KEY", price={"input": 1, "output": 1})
+    file = write(
+        tmp_path,
+        simulated | {"models": {"cheap": model}, "budget": {"draws": 1, "match": "price", "cap_usd": 1}},
+    )
+    assert_one_line(run("sample", str(file)), 4, "cannot connect")
+    written = b"".join(p.read_bytes() for p in (tmp_path / "runs").rglob("*") if p.is_file())
+    assert b"very-secret-key" not in written

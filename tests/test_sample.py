@@ -70,12 +70,12 @@ class Bench:
         price: Price | None = PRICE,
         concurrency: int = 8,
         seeds: bool = True,
+        limits: Limits | None = None,
     ) -> Stream:
         arm = self.ledger.add_arm(name, "m", "simulated", {}, "sha")
         requests = [Request("m", (Message("user", p.question),), max_tokens=20) for p in PROBLEMS]
-        return Stream(
-            name, arm, k, n, fake.ask, requests, Limiter(Limits(concurrency=concurrency)), price, seeds=seeds
-        )
+        limiter = Limiter(limits or Limits(concurrency=concurrency))
+        return Stream(name, arm, k, n, fake.ask, requests, limiter, price, seeds=seeds)
 
     async def run(
         self,
@@ -290,6 +290,50 @@ async def test_a_provider_that_only_fails_is_given_up_with_one_line(bench: Bench
     with pytest.raises(Refused):
         await bench.run(bench.stream(fake, k=20, concurrency=2), attempts=2)
     assert len(fake.asked) < 40
+
+
+# -- limits
+
+
+async def test_a_retry_waits_outside_the_gate_and_others_use_its_place(bench: Bench) -> None:
+    fake = Fake([error(Kind.OVERLOADED, retryable=True, billed="no")])
+    stream = bench.stream(fake, k=1, concurrency=1)
+    await bench.run(stream)
+    assert fake.asked[0].seed != fake.asked[1].seed
+
+
+async def test_limits_are_learned_from_answers(bench: Bench) -> None:
+    said = {"x-ratelimit-limit-requests": "600"}
+
+    def stating(request: Request) -> Reply:
+        answer = reply(request)
+        return Reply(answer.choices, answer.usage, limits=said)
+
+    stream = bench.stream(Fake([stating]), k=1)
+    await bench.run(stream)
+    assert stream.limiter.gauges.stated
+
+
+async def test_stop_does_not_wait_for_a_limit(bench: Bench) -> None:
+    stop = asyncio.Event()
+
+    def stopping(request: Request) -> Reply:
+        stop.set()
+        return reply(request)
+
+    stream = bench.stream(Fake([stopping]), k=10, limits=Limits(requests_per_day=1))
+    async with asyncio.timeout(5):
+        result = await bench.run(stream, stop=stop)
+    assert (result.interrupted, result.missing) == (True, {"cheap": 39})
+    assert bench.ledger.attempts() == {"settled": 1}
+
+
+async def test_what_a_request_really_cost_settles_the_spend_of_its_window(bench: Bench) -> None:
+    usd = 3 * bound() / 10**12  # three requests at worst, and eight at what they really cost
+    stream = bench.stream(Fake(), k=2, limits=Limits(usd_per_10_minutes=usd, concurrency=1))
+    async with asyncio.timeout(5):
+        result = await bench.run(stream)
+    assert result.missing == {"cheap": 0}
 
 
 # -- the cap

@@ -3,17 +3,18 @@
 import hashlib
 import json
 import math
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Template
-from typing import overload
+from typing import Any, overload
 
 import prompts
 from toolkit import cost
 from toolkit.errors import InputError
 from toolkit.ledger import Ledger, Purpose
-from toolkit.limits import Limiter
+from toolkit.limits import Limiter, Load
 from toolkit.provider import Capabilities
 from toolkit.spec import Decoding, Expect, Limits, Model
 from toolkit.tokens import mean_tokens
@@ -36,7 +37,7 @@ class Arm:
     @property
     def payload_sha(self) -> str:
         """Identity of what is asked: equal means draws may be topped up. Seed, n and limits are left out."""
-        payload = {
+        payload: dict[str, Any] = {
             "provider": self.model.provider,
             "model": self.model.model,
             "base_url": self.model.base_url,
@@ -45,9 +46,15 @@ class Arm:
             "decoding": self.decoding.model_dump(mode="json", exclude_none=True),
             "prompt": self.template.template,
         }
+        if self.model.thinking is not None:
+            payload["thinking"] = self.model.thinking
+        if self.model.serve_args:  # a quantisation or another context window makes another model
+            payload["serve_args"] = self.model.serve_args
         if self.model.provider == "imported":  # nothing was asked, so nothing of the run file matters
             payload = {"provider": "imported", "model": self.model.model}
-        if self.model.provider == "checkpoint":
+        if self.model.provider == "checkpoint" or (
+            self.model.provider == "vllm" and Path(self.model.model).is_dir()
+        ):
             payload["model"] = weights_sha(Path(self.model.model))
         if self.model.world:
             payload["world"] = hashlib.sha256(Path(self.model.world).read_bytes()).hexdigest()
@@ -123,8 +130,12 @@ def stream(
     n: int,
     purpose: Purpose = "sample",
     endpoint: str | None = None,
+    limiter: Limiter | None = None,
 ) -> Stream:
-    """The arm registered in the ledger and ready to be sampled. Raises InputError if it cannot be priced safely."""
+    """The arm registered in the ledger and ready to be sampled. Raises InputError if it cannot be priced safely.
+
+    Streams of one account and model share a `limiter`; None makes one for this stream alone.
+    """
     price = cost.price(arm.model.price) if arm.model.price else None
     if price is not None and arm.decoding.max_tokens is None:
         raise InputError(
@@ -142,7 +153,7 @@ def stream(
         min(n, abilities.max_n),
         ask,
         requests,
-        Limiter(arm.model.limits or Limits()),
+        limiter or make_limiter(arm.model),
         price,
         price_id,
         prompt_tokens=_prompt_tokens(requests[:50]) if expect.prompt is None else expect.prompt,
@@ -151,6 +162,40 @@ def stream(
         purpose=purpose,
         endpoint=endpoint,
     )
+
+
+def account(model: Model) -> tuple[str, ...]:
+    """What limits apply to: one model of one account."""
+    return (model.provider, model.base_url or model.world or "", model.key_env or "", model.model)
+
+
+def make_limiter(model: Model) -> Limiter:
+    limits = model.limits or Limits()
+    if limits.day_resets is None:
+        resets = "midnight_pacific" if model.provider.startswith("gemini") else "rolling"
+        limits = limits.model_copy(update={"day_resets": resets})
+    return Limiter(limits)
+
+
+def recall(ledger: Ledger, streams: Sequence[Stream]) -> None:
+    """What this run used lately, before it was restarted, still counts against its limits."""
+    for limiter in {id(s.limiter): s.limiter for s in streams}.values():
+        rows = {s.arm for s in streams if s.limiter is limiter}
+        limiter.recall(list(_lately(ledger, rows, limiter.gauges.horizon))[::-1])
+
+
+def _lately(ledger: Ledger, rows: Collection[int], seconds: float) -> Iterator[tuple[float, Load]]:
+    """(seconds ago, use) of these arms' attempts, latest first."""
+    now = time.time()
+    for row, created, prompt, output, pico in ledger.rows(
+        "SELECT arm, created, COALESCE(prompt, 0), COALESCE(output, 0) + COALESCE(thinking, 0), "
+        "COALESCE(cost_pico, reserved_pico, 0) FROM attempt WHERE batch IS NULL AND state <> 'released' "
+        "ORDER BY id DESC"
+    ):
+        if created < now - seconds:
+            return
+        if row in rows:
+            yield max(0.0, now - created), Load(prompt, output, pico)
 
 
 def _prompt_tokens(requests: Sequence[Request]) -> float:

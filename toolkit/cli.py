@@ -69,7 +69,7 @@ def check(run: RunArg, set_: Set = None, out: Out = None) -> None:
     from toolkit import stages
 
     job = _job(run, set_, out)
-    stages.finish(stages.check(job))
+    stages.check(job)
 
 
 @app.command()
@@ -105,11 +105,18 @@ def plan(
 
 
 @app.command()
-def sample(run: RunArg, set_: Set = None, out: Out = None) -> None:
+def sample(
+    run: RunArg,
+    set_: Set = None,
+    out: Out = None,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="Through the batch APIs: half the price, within a day.")
+    ] = False,
+) -> None:
     """Ask for the draws the plan lacks, under the cap."""
     from toolkit import stages
 
-    job = _job(run, set_, out)
+    job = _job(run, [*(set_ or []), *(["sampling.batch=true"] if batch else [])], out)
     _keep(job)
     stages.finish(stages.sample(job))
 

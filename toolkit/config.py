@@ -150,4 +150,6 @@ def _with_paths(data: dict[str, Any], beside: Path, overridden: frozenset[str]) 
 
 def member_is_local(kind: str, member: Any) -> bool:
     """Whether `model` may be a folder: a served checkpoint, or a student."""
-    return kind == "students" or (isinstance(member, dict) and member.get("provider") == "checkpoint")
+    return kind == "students" or (
+        isinstance(member, dict) and member.get("provider") in ("checkpoint", "vllm")
+    )

@@ -6,12 +6,13 @@ prompt's prefill and attention are left out, as the paper leaves them out.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
 from toolkit import spec
 from toolkit.types import PICO, Request, Usage
 
+PICO_PER_TOKEN = Decimal("0.000001")  # dollars per million tokens
 BYTES_PER_MESSAGE = 16  # room for a chat template's own tokens around each message
 
 
@@ -62,6 +63,25 @@ def price(quoted: spec.Price) -> Price:
         date=quoted.date,
         source=quoted.source,
     )
+
+
+def in_batches(quoted: spec.Price) -> spec.Price:
+    """The quote inside a batch, in whole picodollars per token, rounded up.
+
+    A cache hit there costs what it costs outside (ai.google.dev/gemini-api/docs/batch-api, read 2026-11-21).
+    """
+    share = quoted.batch
+    if share is None:
+        raise ValueError("this price has no batch share")
+
+    def of(price: Decimal) -> Decimal:
+        return (price * share).quantize(PICO_PER_TOKEN, ROUND_CEILING)
+
+    cached = None if quoted.cached_input is None else min(quoted.cached_input, of(quoted.input))
+    thinking = None if quoted.thinking is None else of(quoted.thinking)
+    batched = {"input": of(quoted.input), "output": of(quoted.output), "cached_input": cached}
+    source = f"{quoted.source}, in batches at {share} of it"
+    return quoted.model_copy(update=batched | {"thinking": thinking, "source": source})
 
 
 def prompt_bound(request: Request) -> int:

@@ -10,6 +10,12 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dotenv import dotenv_values
+
+from providers import gemini, litellm_sdk, vllm
+from providers.gemini_batch import GeminiBatch
+from providers.gemini_legacy import GeminiLegacy
+from providers.openai_batch import OpenAIBatch
 from providers.openai_compatible import OpenAICompatible
 from toolkit import arms, catalog
 from toolkit.errors import InputError
@@ -18,6 +24,7 @@ from toolkit.serve import process
 from toolkit.serve.world_file import load_world
 from toolkit.spec import Expect, Limits, Model, Problems, Run
 
+GOOGLES = ("gemini", "gemini-legacy")  # providers of the Gemini API
 LOCAL_CONCURRENCY = 24  # requests in flight to our own checkpoint server: enough to keep its batch full
 
 
@@ -45,8 +52,19 @@ def _facts(model: Model) -> dict[str, object]:
                 f"models: {model.model}: no such folder: a checkpoint model names a saved checkpoint"
             )
         return {"params": arms.parameters(folder), "limits": Limits(concurrency=LOCAL_CONCURRENCY)}
-    entry = catalog.find(model.model)
-    return {"price": entry.price(), "params": entry.params} if entry else {}
+    if model.provider == "vllm" and Path(model.model).is_dir():
+        return {"params": arms.parameters(Path(model.model))}
+    entry = catalog.find(_listed(model))
+    known = {"price": entry.price(), "params": entry.params} if entry else {}
+    return known | (
+        {"base_url": gemini.BASE_URL, "key_env": gemini.KEY_ENV} if model.provider in GOOGLES else {}
+    )
+
+
+def _listed(model: Model) -> str:
+    """The catalog's name. litellm puts the vendor first; other vendors' prices of a model may differ."""
+    own = model.provider == "litellm" and model.model.startswith(("openai/", "gemini/"))
+    return model.model.partition("/")[2] if own else model.model
 
 
 def _world_facts(model: Model) -> dict[str, object]:
@@ -83,10 +101,27 @@ class Connections:
                 if args
             }
             urls = dict(zip(servers, await _enter_all(stack, servers.values()), strict=True))
+            engines = await self._engines(stack, models.values())
+            if any(m.provider == "litellm" for m in models.values()):
+                stack.push_async_callback(litellm_sdk.close)
             yield {
-                name: self._endpoint(name, m, urls.get(self._arguments(m, problems)))
+                name: self._endpoint(
+                    name, m, urls.get(self._arguments(m, problems)) or engines.get(_engine(m))
+                )
                 for name, m in models.items()
             }
+
+    async def _engines(
+        self, stack: contextlib.AsyncExitStack, models: Iterable[Model]
+    ) -> dict[tuple[object, ...], str]:
+        """The vLLM servers to start, one after another: each measures the memory the others leave it."""
+        urls: dict[tuple[object, ...], str] = {}
+        for m in models:
+            if m.provider == "vllm" and not m.base_url and _engine(m) not in urls:
+                log = self.directory / f"vllm-{len(urls)}.log"
+                server = vllm.started(m.model, m.serve_args, log=log, port=m.port)
+                urls[_engine(m)] = await stack.enter_async_context(server)
+        return urls
 
     def _arguments(self, model: Model, problems: Problems) -> tuple[str, ...]:
         """What starts this model's server; equal arguments share one server, none needs no server."""
@@ -116,24 +151,46 @@ class Connections:
         address = url or model.base_url or ""
         # A started server has another port each time; the ledger keeps what stays the same.
         shown = f"{model.provider}:{Path(model.model).name}" if url else address
-        return Endpoint(OpenAICompatible(address, key(name, model)), shown)
+        if model.provider == "gemini":
+            native = gemini.Gemini(address, key(name, model))
+            return Endpoint(native, shown, GeminiBatch(native, address, native.key))
+        if model.provider == "gemini-legacy":
+            return Endpoint(GeminiLegacy(address, key(name, model)), shown)
+        if model.provider == "litellm":
+            return Endpoint(litellm_sdk.LiteLLM(model.base_url, key(name, model)), address or "litellm")
+        if model.provider == "vllm":
+            return Endpoint(vllm.VLLM(address, key(name, model)), shown)
+        compatible = OpenAICompatible(address, key(name, model))
+        return Endpoint(
+            compatible, shown, None if model.provider == "checkpoint" else OpenAIBatch(compatible)
+        )
+
+
+def _engine(model: Model) -> tuple[object, ...]:
+    """What tells one vLLM server from another; equal ones are shared."""
+    return (model.model, model.serve_args, model.port)
 
 
 def key(name: str, model: Model) -> str | None:
     """The model's key from the environment."""
     if model.key_env is None:
         return None
-    found = os.environ.get(model.key_env)
+    found = _secret(model.key_env)
     if not found:
         raise InputError(
-            f"models.{name}.key_env: the environment variable {model.key_env} is not set: export it first"
+            f"models.{name}.key_env: {model.key_env} is neither set in the environment nor in .env: export it first"
         )
     return found
 
 
+def _secret(variable: str) -> str | None:
+    """From the environment, else from `.env` in the working directory; it is never put into the environment."""
+    return os.environ.get(variable) or dotenv_values(".env").get(variable)
+
+
 def secrets(run: Run) -> tuple[str, ...]:
     """Every key the run knows, to be kept out of what is stored."""
-    return tuple(v for m in run.models.values() if m.key_env and (v := os.environ.get(m.key_env)))
+    return tuple(v for m in run.models.values() if m.key_env and (v := _secret(m.key_env)))
 
 
 def _environment(model: Model) -> dict[str, str]:

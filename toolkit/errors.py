@@ -9,7 +9,7 @@ PricematchError
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Literal
 
@@ -68,6 +68,7 @@ class ProviderError(PricematchError):
         scope: Literal["request", "model", "account"] = "request",
         billed: Literal["no", "unknown", "yes"] = "unknown",
         status: int | None = None,
+        limits: Mapping[str, str] | None = None,  # rate-limit headers, lower-case names
     ) -> None:
         super().__init__(message)
         self.kind = kind
@@ -76,6 +77,7 @@ class ProviderError(PricematchError):
         self.scope = scope
         self.billed = billed
         self.status = status
+        self.limits = limits or {}
         self.attempt: int | None = None  # ledger id, once the attempt is recorded
 
 

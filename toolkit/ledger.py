@@ -100,6 +100,28 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True)
+class LiveBatch:
+    """A batch that may be with its provider: `intent` until its id there is known, then `submitted`."""
+
+    id: int
+    intent_key: str  # travels with the batch, so that a lost one is found again
+    remote_id: str | None
+    state: Literal["intent", "submitted"]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPart:
+    """An attempt that waits for its batch."""
+
+    attempt: int
+    arm: int
+    problem: int
+    first_index: int
+    n: int
+    reserved_pico: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Settlement:
     """What an answered request cost and brought."""
 
@@ -249,6 +271,22 @@ class Reader:
             uncertain=rows.get("uncertain", 0),
         )
 
+    def live_batches(self) -> list[LiveBatch]:
+        """Batches whose results are still to come, oldest first."""
+        found = self._db.execute(
+            "SELECT id, intent_key, remote_id, state FROM batch WHERE state IN ('intent','submitted') ORDER BY id"
+        )
+        return [LiveBatch(*row) for row in found]
+
+    def batch_parts(self, batch: int) -> list[BatchPart]:
+        """The attempts of a batch that have no answer yet."""
+        found = self._db.execute(
+            "SELECT id, arm, problem, first_index, n, reserved_pico FROM attempt "
+            "WHERE state='reserved' AND batch=? ORDER BY id",
+            (batch,),
+        )
+        return [BatchPart(*row) for row in found]
+
     def attempts(self) -> dict[str, int]:
         """Attempts by state."""
         return dict(self._db.execute("SELECT state, COUNT(*) FROM attempt GROUP BY state"))
@@ -279,7 +317,7 @@ class Ledger(Reader):
             raise
         self._writer.now(_orphans_become_uncertain)
         self._spend = self.spend()
-        self._writer.on_rollback = self._recount
+        self._writer.save, self._writer.restore = lambda: self._spend, self._restore
 
     def close(self) -> None:
         super().close()  # first, so that the writer is the last one out and tidies the WAL away
@@ -289,8 +327,8 @@ class Ledger(Reader):
     def __enter__(self) -> "Ledger":
         return self
 
-    def _recount(self) -> None:
-        self._spend = self.spend()
+    def _restore(self, spend: Spend) -> None:
+        self._spend = spend
 
     # -- what is asked
 
@@ -329,6 +367,24 @@ class Ledger(Reader):
     async def reserve(self, intent: Intent) -> int:
         """The attempt's id, once its upper bound is on disk. Raises AtCap if that would pass the cap."""
         return await self._writer.soon(lambda db: self._reserve(db, intent))
+
+    async def add_batch(self, intent_key: str, intents: Sequence[Intent]) -> int:
+        """The batch's id, once it and all its upper bounds are on disk. Raises AtCap if they would pass the cap."""
+        return await self._writer.soon(lambda db: self._add_batch(db, intent_key, intents))
+
+    async def batch_submitted(self, batch: int, remote_id: str) -> None:
+        """The provider has taken the batch."""
+        await self._writer.soon(
+            lambda db: db.execute(
+                "UPDATE batch SET state='submitted', remote_id=? WHERE id=?", (remote_id, batch)
+            )
+        )
+
+    async def close_batch(
+        self, batch: int, state: Literal["done", "abandoned"], fate: Fate, cause: str
+    ) -> None:
+        """The batch will bring nothing more: attempts still waiting for it meet this fate."""
+        await self._writer.soon(lambda db: self._close_batch(db, batch, state, fate, cause))
 
     async def settle(self, attempt: int, answer: Settlement) -> None:
         """Record an answer: its cost replaces the reservation, its choices become draws."""
@@ -382,13 +438,31 @@ class Ledger(Reader):
 
     # -- inside the writer thread
 
-    def _reserve(self, db: sqlite3.Connection, intent: Intent) -> int:
+    def _add_batch(self, db: sqlite3.Connection, intent_key: str, intents: Sequence[Intent]) -> int:
+        before = self._spend
+        row = db.execute("INSERT INTO batch(intent_key, state) VALUES (?,'intent')", (intent_key,)).lastrowid
+        assert row is not None
+        try:
+            for intent in intents:
+                self._reserve(db, intent, row)
+        except AtCap:
+            self._spend = before
+            raise
+        return row
+
+    def _close_batch(self, db: sqlite3.Connection, batch: int, state: str, fate: str, cause: str) -> None:
+        waiting = db.execute("SELECT id FROM attempt WHERE state='reserved' AND batch=?", (batch,)).fetchall()
+        for (attempt,) in waiting:
+            self._fail(db, attempt, fate, cause, None)
+        db.execute("UPDATE batch SET state=? WHERE id=?", (state, batch))
+
+    def _reserve(self, db: sqlite3.Connection, intent: Intent, batch: int | None = None) -> int:
         wanted = intent.reserved_pico or 0
         if self.cap_pico is not None and self._spend.committed + wanted > self.cap_pico:
-            raise AtCap(wanted, self._spend.reserved)
+            raise AtCap(wanted, self._spend.reserved - _held_by_batches(db))
         row = db.execute(
             "INSERT INTO attempt(arm, problem, purpose, first_index, n, parent, endpoint, state, price_id, "
-            "reserved_pico, created) VALUES (?,?,?,?,?,?,?,'reserved',?,?,?)",
+            "reserved_pico, batch, created) VALUES (?,?,?,?,?,?,?,'reserved',?,?,?,?)",
             (
                 intent.arm,
                 intent.problem,
@@ -399,6 +473,7 @@ class Ledger(Reader):
                 intent.endpoint,
                 intent.price_id,
                 intent.reserved_pico,
+                batch,
                 self._clock(),
             ),
         )
@@ -480,11 +555,23 @@ def _import(
     return new
 
 
+def _held_by_batches(db: sqlite3.Connection) -> int:
+    """Picodollars of attempts that wait for a batch: no request in flight here will free them."""
+    (held,) = db.execute(
+        "SELECT COALESCE(SUM(reserved_pico), 0) FROM attempt WHERE state='reserved' AND batch IS NOT NULL"
+    ).fetchone()
+    return int(held)
+
+
 def _orphans_become_uncertain(db: sqlite3.Connection) -> None:
-    """A writer that died left requests whose fate nobody knows; they keep counting against the cap."""
+    """A writer that died left requests whose fate nobody knows; they keep counting against the cap.
+
+    Those of a batch are not among them: the batch is still with its provider, or can be looked for there.
+    """
     db.execute(
         "UPDATE attempt SET state='uncertain', cause='the process ended before the answer was stored' "
-        "WHERE state IN ('reserved','sent')"
+        "WHERE state IN ('reserved','sent') AND (batch IS NULL OR batch NOT IN "
+        "(SELECT id FROM batch WHERE state IN ('intent','submitted')))"
     )
 
 
@@ -535,7 +622,8 @@ class _Writer:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.on_rollback: Callable[[], None] = lambda: None
+        self.save: Callable[[], Any] = lambda: None  # what a rollback must bring back, beside the file
+        self.restore: Callable[[Any], None] = lambda _: None
         self._queue: queue.SimpleQueue[_Op | None] = queue.SimpleQueue()
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._db.execute(f"PRAGMA journal_mode={_journal_mode(path)}")
@@ -578,27 +666,44 @@ class _Writer:
                 return
 
     def _commit(self, group: list[_Op]) -> None:
+        """All in one transaction; if one of them fails, once more with each standing alone."""
+        before = self.save()
         try:
-            self._db.execute("BEGIN IMMEDIATE")
-            for op in group:
-                self._one(op)
-            self._db.execute("COMMIT")
+            try:
+                self._transaction(group, self._run)
+            except sqlite3.OperationalError:
+                raise  # the disk, not an operation
+            except Exception:
+                self._undo(before)
+                self._transaction(group, self._run_alone)
         except sqlite3.Error as error:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+            self._undo(before)
             for op in group:
                 op.error = Unfinished(
                     f"{self.path}: cannot write the ledger ({error}): free space or mend the disk, then rerun"
                 )
-            self.on_rollback()
 
-    def _one(self, op: _Op) -> None:
+    def _transaction(self, group: list[_Op], run: Callable[[_Op], None]) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+        for op in group:
+            run(op)
+        self._db.execute("COMMIT")
+
+    def _undo(self, before: Any) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+        self.restore(before)
+
+    def _run(self, op: _Op) -> None:
+        op.result = op.run(self._db)
+
+    def _run_alone(self, op: _Op) -> None:
         """One operation; if it fails, it alone is undone."""
         self._db.execute("SAVEPOINT op")
         try:
-            op.result = op.run(self._db)
+            self._run(op)
         except sqlite3.OperationalError:
-            raise  # the disk, not the operation
+            raise
         except Exception as error:
             op.error = error
             self._db.execute("ROLLBACK TO op")

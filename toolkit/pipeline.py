@@ -21,8 +21,9 @@ from toolkit import arms, catalog, cost, evaluate, metrics, plan, problems, samp
 from toolkit.arms import Arm
 from toolkit.errors import InputError
 from toolkit.ledger import Ledger, Purpose, Reader
+from toolkit.limits import Limiter
 from toolkit.plan import Candidate, Plan
-from toolkit.provider import Provider
+from toolkit.provider import Batcher, Provider
 from toolkit.sample import Progress, Result
 from toolkit.spec import Model, Problems, Run
 from toolkit.types import Outcome, Problem
@@ -47,6 +48,7 @@ class Endpoint:
 
     provider: Provider
     address: str  # as the ledger shows it
+    batcher: Batcher | None = None
 
 
 class Connect(Protocol):
@@ -89,13 +91,23 @@ class Job:
         except LookupError as error:
             raise InputError(f"prompt: {error.args[0]}") from None
 
+    @cached_property
+    def _limiters(self) -> dict[tuple[str, ...], Limiter]:
+        return {}
+
+    def limiter(self, model: Model) -> Limiter:
+        """The one gate of this account and model, for every arm and stage that asks it."""
+        return self._limiters.setdefault(arms.account(model), arms.make_limiter(model))
+
     @property
     def problems(self) -> list[Problem]:
         return self.loaded.problems
 
-    def arms(self, *, imported: bool = True) -> list[Arm]:
-        """The run's arms, in its order."""
+    def arms(self, *, imported: bool = True, batched: bool = False) -> list[Arm]:
+        """The run's arms, in its order; batched ones at the price of a batch."""
         pairs = [(arm, self.run.models[model], model) for arm, model in self.run.arm_models().items()]
+        if batched:
+            pairs = [(arm, _in_batches(arm, spec), name) for arm, spec, name in pairs]
         return [
             Arm(arm, spec, self.run.decoding_of(name), self.template)
             for arm, spec, name in pairs
@@ -123,12 +135,23 @@ class Job:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
+def _in_batches(arm: str, model: Model) -> Model:
+    if model.price is None:
+        return model
+    if model.price.batch is None:
+        raise InputError(
+            f"sampling.batch: {arm}: no batch price of {model.shown} is known: set price.batch to the share of its "
+            "price that a batch pays, such as 0.5, or sample without --batch"
+        )
+    return model.model_copy(update={"price": cost.in_batches(model.price)})
+
+
 # -- plan
 
 
 def make_plan(job: Job) -> Plan:
     """The matched plan of the run; nothing is asked of any model."""
-    planned = job.arms(imported=False)
+    planned = job.arms(imported=False, batched=job.run.sampling.batch)
     if not planned:
         raise InputError("models: nothing to sample: every arm was imported")
     asked = {
@@ -218,7 +241,7 @@ async def draw(job: Job, connect: Connect, *, stop: asyncio.Event, progress: Pro
     """Sample what the plan lacks. Nothing is started or asked when nothing is missing."""
     made = save_plan(job)
     wanted = {a.name: made.arms[a.name] for a in job.arms(imported=False)}
-    return await _ask(
+    return await ask(
         job,
         connect,
         job.arms(imported=False),
@@ -232,7 +255,7 @@ async def draw(job: Job, connect: Connect, *, stop: asyncio.Event, progress: Pro
     )
 
 
-async def _ask(
+async def ask(
     job: Job,
     connect: Connect,
     asked: Sequence[Arm],
@@ -252,6 +275,10 @@ async def _ask(
             progress.planned |= {a.name: k[a.name] * len(ids) for a in asked}
             progress.done.update(progress.planned)
             return Result({a.name: 0 for a in asked}, False, False, [])
+        if purpose == "sample" and ledger.live_batches():
+            raise InputError(
+                f"{job.directory}: batches of this run are still out: collect them with `pricematch sample --batch`"
+            )
         sampling = job.run.sampling
         async with (
             connect({a.name: a.model for a in asked}, source) as endpoints,
@@ -268,9 +295,11 @@ async def _ask(
                     n=n[a.name],
                     purpose=purpose,
                     endpoint=endpoints[a.name].address,
+                    limiter=job.limiter(a.model),
                 )
                 for a in asked
             ]
+            arms.recall(ledger, streams)
             return await sample.run(
                 streams,
                 ids,
@@ -286,40 +315,6 @@ async def _ask(
 def _complete(ledger: Ledger, asked: Sequence[Arm], ids: Sequence[int], k: Mapping[str, int]) -> bool:
     known = {a.name: ledger.arm_id(a.name, a.payload_sha) for a in asked}
     return all(row is not None and not any(ledger.missing(row, ids, k[name])) for name, row in known.items())
-
-
-async def check(job: Job, connect: Connect, *, stop: asyncio.Event, progress: Progress) -> Result:
-    """Ask every model for one short draw, priced and recorded like any other."""
-    asked = [
-        replace(
-            a,
-            name=f"check/{a.name}",
-            decoding=a.decoding.model_copy(update={"max_tokens": min(a.decoding.max_tokens or 16, 16)}),
-        )
-        for a in job.arms(imported=False)
-    ]
-    first = job.problems[:1]
-    with job.open() as ledger:
-        (problem,) = ledger.add_problems(first)
-        rows = {a.name: ledger.arm_id(a.name, a.payload_sha) for a in asked}
-        have = {
-            n: 0
-            if r is None
-            else sum(1 for _ in ledger.rows("SELECT 1 FROM draw WHERE arm=? AND problem=?", (r, problem)))
-            for n, r in rows.items()
-        }
-    return await _ask(
-        job,
-        connect,
-        asked,
-        job.run.problems,
-        first,
-        k={n: c + 1 for n, c in have.items()},
-        n=dict.fromkeys(have, 1),
-        purpose="check",
-        stop=stop,
-        progress=progress,
-    )
 
 
 # -- verify, measure
@@ -485,7 +480,7 @@ async def examine(job: Job, connect: Connect, *, stop: asyncio.Event, progress: 
     assert job.run.evaluate is not None
     students = evaluate.contestants(job.run, job.directory, job.template)
     draws = {a.name: job.run.evaluate.draws for a in students}
-    return await _ask(
+    return await ask(
         job,
         connect,
         students,

@@ -3,10 +3,14 @@
 A translator never waits, retries, prices or stores. Request out, status to error, reply in.
 """
 
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from toolkit.types import HttpCall, HttpReply, Reply, Request
+
+T = TypeVar("T")
+Steps = Generator[HttpCall, HttpReply, T]  # calls out, answers in, and what they amount to
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +51,44 @@ class Asker(Protocol):
 
 
 Provider = Translator | Asker
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteBatch:
+    """A batch as its provider reports it."""
+
+    id: str
+    state: Literal["running", "ended", "failed"]  # failed: refused as a whole, nothing was served
+    complete: bool = False  # ended with every part answered; otherwise the rest was neither served nor billed
+    message: str = ""
+    body: Mapping[str, Any] = field(default_factory=dict)  # the provider's own words, for `results`
+
+
+@runtime_checkable
+class Batcher(Protocol):
+    """A provider's batch API: translations of several calls, which somebody else sends."""
+
+    @property
+    def max_parts(self) -> int: ...
+
+    @property
+    def max_bytes(self) -> int:
+        """Of all lines of one batch together."""
+
+    def line(self, key: str, request: Request) -> bytes:
+        """One part, ready to be submitted. Raises ProviderError(UNSUPPORTED) naming the parameter."""
+
+    def submit(self, intent: str, request: Request, lines: Sequence[bytes]) -> Steps[RemoteBatch]:
+        """Hand the lines over, marked with `intent`; `request` is any one of them."""
+
+    def find(self, intent: str) -> Steps[RemoteBatch | None]:
+        """The batch that carries this mark, if the provider has one."""
+
+    def poll(self, remote_id: str) -> Steps[RemoteBatch]:
+        """How a batch stands."""
+
+    def results(self, batch: RemoteBatch) -> Steps[dict[str, HttpReply | None]]:
+        """The answers of an ended batch by key; None for a part that was neither served nor billed."""
+
+    def decode(self, request: Request, reply: HttpReply) -> Reply:
+        """The reply in one part's answer, as a translator decodes it."""

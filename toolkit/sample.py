@@ -24,6 +24,7 @@ from tenacity import (
 from toolkit.arms import Ask, Stream
 from toolkit.errors import Kind, PricematchError, ProviderError, Refused
 from toolkit.ledger import AtCap, Fate, Intent, Ledger, Settlement
+from toolkit.limits import Limiter, Load, Slot
 from toolkit.provider import Asker, Provider
 from toolkit.types import HttpCall, HttpReply, Reply, Request, Usage
 
@@ -172,19 +173,37 @@ class _Sampler:
             self.progress.planned[s.name] = s.k * len(self.problems)
             self.progress.done[s.name] = s.k * len(self.problems) - sum(map(len, todo[s.name]))
         ordered = heapq.merge(*(tasks(s, todo[s.name]) for s in self.streams), key=lambda t: t.progress)
-        room = asyncio.Semaphore(2 * sum(s.limiter.limits.concurrency for s in self.streams) or 1)
-        async with asyncio.TaskGroup() as group:
-            for task in ordered:
-                await room.acquire()
-                if self.stopping:
-                    break
-                group.create_task(self._draw(task)).add_done_callback(lambda _: room.release())
+        room = asyncio.Semaphore(2 * sum(limiter.ceiling for limiter in self._limiters()) or 1)
+        stopped = asyncio.ensure_future(self.stop.wait())
+        stopped.add_done_callback(lambda _: self._turn_away())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for task in ordered:
+                    await room.acquire()
+                    if self.stopping:
+                        break
+                    group.create_task(self._draw(task)).add_done_callback(lambda _: self._ended(room))
+        finally:
+            stopped.cancel()
         if self.fatal is not None:
             raise self.fatal
         missing = {
             s.name: sum(map(len, self.ledger.missing(s.arm, self.problems, s.k))) for s in self.streams
         }
         return Result(missing, self.capped, self.stop.is_set(), self.notes)
+
+    def _ended(self, room: asyncio.Semaphore) -> None:
+        room.release()
+        if self.stopping:
+            self._turn_away()
+
+    def _limiters(self) -> list[Limiter]:
+        """Each once: arms of one account and model share theirs."""
+        return list({id(s.limiter): s.limiter for s in self.streams}.values())
+
+    def _turn_away(self) -> None:
+        for limiter in self._limiters():
+            limiter.turn_away()
 
     @property
     def stopping(self) -> bool:
@@ -261,19 +280,30 @@ class _Sampler:
             task.parent,
             stream.endpoint,
         )
-        async with stream.limiter.slot(stream.prompt_tokens + stream.tokens_per_draw * task.n) as slot:
+        load = Load(stream.prompt_tokens, stream.tokens_per_draw * task.n, bound or 0)
+        async with stream.limiter.slot(load, retry=task.parent is not None) as slot:
             if self.stopping:  # the reason to stop may have come while this one waited for its place
+                slot.give_back()
                 return 0, None
-            attempt = await self.ledger.reserve(intent)
+            attempt = await self._reserve(intent, slot)
             self.progress.in_flight += 1
             try:
                 reply = await self._ask(stream, request, attempt)
             finally:
                 self.progress.in_flight -= 1
-            if reply.usage:
-                slot.used = float(reply.usage.prompt + reply.usage.output + reply.usage.thinking)
+            slot.settle(reply.usage, stream.price.cost(reply.usage) if stream.price and reply.usage else None)
+            stream.limiter.learn(reply.limits)
         await self._settle(task, attempt, reply, bound)
         return min(len(reply.choices), task.n), attempt
+
+    async def _reserve(self, intent: Intent, slot: Slot) -> int:
+        try:
+            attempt = await self.ledger.reserve(intent)
+        except PricematchError:  # no room under the cap: it is not sent now
+            slot.give_back()
+            raise
+        slot.sent()
+        return attempt
 
     async def _ask(self, stream: Stream, request: Request, attempt: int) -> Reply:
         try:

@@ -16,7 +16,7 @@ Provider = Literal[
 ]
 Match = Literal["price", "flops", "samples"]
 SAME = "same"  # as an evaluation's source: the run's own
-LATER_PROVIDERS = frozenset({"gemini", "vllm", "litellm", "gemini-legacy"})
+THINKERS = frozenset({"gemini", "litellm"})  # providers that take a budget of thinking tokens
 
 
 class NotYet(ValueError):
@@ -88,6 +88,7 @@ class Price(Section):
     output: Annotated[Decimal, Field(ge=0, decimal_places=6)]
     cached_input: Annotated[Decimal, Field(ge=0, decimal_places=6)] | None = None
     thinking: Annotated[Decimal, Field(ge=0, decimal_places=6)] | None = None
+    batch: Annotated[Decimal, Field(gt=0, le=1)] | None = None  # share of it a batch pays; None: no batches
     date: Annotated[str, BeforeValidator(str)] = ""  # ISO date on which it was read; YAML makes dates of them
     source: str = "run file"
 
@@ -117,15 +118,18 @@ Size = Annotated[
 
 
 class Limits(Section):
-    """What the account may ask of this model. Absent is unlimited."""
+    """What the account may ask of this model, all enforced together. Absent is unlimited, or learned."""
 
     requests_per_minute: Annotated[float, Field(gt=0)] | None = None
+    requests_per_second: Annotated[float, Field(gt=0)] | None = None
+    requests_per_day: Annotated[int, Field(gt=0)] | None = None
+    day_resets: Literal["midnight_pacific", "rolling"] | None = None  # None: midnight_pacific for Gemini
     tokens_per_minute: Annotated[float, Field(gt=0)] | None = None  # input + output
-    concurrency: Annotated[int, Field(gt=0)] = 64  # requests in flight
-    input_tokens_per_minute: float | None = later()
-    output_tokens_per_minute: float | None = later()
-    requests_per_day: int | None = later()
-    usd_per_10_minutes: float | None = later()
+    input_tokens_per_minute: Annotated[float, Field(gt=0)] | None = None
+    output_tokens_per_minute: Annotated[float, Field(gt=0)] | None = None  # thinking included
+    usd_per_10_minutes: Annotated[float, Field(gt=0)] | None = None  # in any 10 minutes
+    concurrency: Annotated[int, Field(gt=0)] | None = None  # requests in flight; None adapts to the server
+    max_concurrency: Annotated[int, Field(gt=0)] = 512  # requests in flight while it adapts
 
 
 class Expect(Section):
@@ -145,7 +149,9 @@ class Model(Section):
     key_env: str | None = None  # environment variable that holds the key; the key itself never stands here
     api: Literal["chat", "completions"] = "chat"  # raw completions for base checkpoints
     world: str | None = None  # world file of a simulated model
-    thinking: Annotated[int, Field(ge=0)] | None = later()
+    serve_args: tuple[Annotated[str, BeforeValidator(str)], ...] = ()  # of the `vllm serve` a run starts
+    port: Annotated[int, Field(gt=0, lt=65536)] | None = None  # of that server; None is a free one
+    thinking: Annotated[int, Field(ge=0)] | None = None  # budget in tokens per draw; 0 switches it off
     decoding: Decoding = Decoding()
     price: Price | None = None
     params: Size | None = None
@@ -156,20 +162,24 @@ class Model(Section):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if self.provider in LATER_PROVIDERS:
-            raise NotYet(
-                f"provider {self.provider!r} is not available yet: give one of openai_compatible, simulated, checkpoint"
-            )
         if self.provider == "openai_compatible" and not self.base_url:
             raise ValueError(
                 "base_url is missing: an openai_compatible model needs one, e.g. https://api.openai.com/v1"
             )
-        if self.provider == "openai_compatible" and not str(self.base_url).startswith(
-            ("http://", "https://")
-        ):
+        if self.base_url and not self.base_url.startswith(("http://", "https://")):
             raise ValueError(f"base_url {self.base_url!r} has no scheme: write http://... or https://...")
         if self.provider == "simulated" and not self.world:
             raise ValueError("world is missing: a simulated model names its world file")
+        if self.thinking is not None and self.provider not in THINKERS:
+            raise ValueError(f"thinking is not honoured by provider {self.provider!r}: leave it out")
+        if (self.serve_args or self.port) and (self.provider != "vllm" or self.base_url):
+            raise ValueError(
+                "serve_args and port are for a vllm model without base_url, whose server the run starts"
+            )
+        if self.api == "completions" and self.provider in ("gemini", "gemini-legacy"):
+            raise ValueError(
+                "api: completions is not honoured by Gemini, which has chats alone: leave it out"
+            )
         return self
 
     @property
@@ -286,7 +296,9 @@ class Sampling(Section):
     rounds: Annotated[int, Field(gt=0)] = (
         4  # passes over the problems: more stop more evenly, fewer bill the prompt less
     )
-    batch: bool = later(False)
+    batch: bool = False  # through the provider's batch API: cheaper, within a day
+    batch_requests: Annotated[int, Field(gt=0)] = 10_000  # in one batch, at most
+    batch_poll: Annotated[float, Field(gt=0)] = 60.0  # seconds between looks at a batch
 
 
 class Run(Section):

@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from toolkit import config, cost, endpoints, importing, pipeline, screen, tables
+from toolkit import batching, checks, config, cost, endpoints, importing, pipeline, screen, tables
 from toolkit import report as page
-from toolkit.errors import InputError, Unfinished
+from toolkit.errors import InputError, PricematchError, Refused, Unfinished
 from toolkit.pipeline import Job
 from toolkit.sample import Progress, Result
 
@@ -29,20 +30,24 @@ def keep(job: Job) -> None:
 # -- one stage each
 
 
-def check(job: Job) -> Result:
-    result = _asking(job, "check", pipeline.check)
-    for name, model in job.run.models.items():
-        price = (
-            f"${model.price.input} in, ${model.price.output} out per million tokens ({model.price.source} {model.price.date})"
-            if model.price
-            else "unpriced"
-        )
-        screen.say(f"{name}: {model.shown} answers; {price}")
-    return result
+def check(job: Job) -> None:
+    """Every model, one after the other. Raises the last refusal once all were asked."""
+    refusal: PricematchError | None = None
+    for arm in job.arms(imported=False):
+        try:
+            found = asyncio.run(
+                _watched(job, f"check {arm.name}", partial(checks.check, arm=arm.name), Progress())
+            )
+            screen.say(f"{arm.name}: {tables.finding(arm.model, found)}")
+        except (Refused, InputError) as error:
+            refusal = error
+            screen.say(f"{arm.name}: {error}")
+    if refusal is not None:
+        raise type(refusal)("not every model of this run can be asked: see above")
 
 
 def sample(job: Job) -> Result:
-    return _asking(job, "sample", pipeline.draw)
+    return _asking(job, "sample", batching.draw if job.run.sampling.batch else pipeline.draw)
 
 
 def verify(job: Job) -> None:
@@ -206,15 +211,16 @@ def bring_in(
 # -- asking, with a progress line and Ctrl-C
 
 
-Stage = Callable[..., Awaitable[Result]]
+T = TypeVar("T")
+Stage = Callable[..., Awaitable[T]]
 
 
-def _asking(job: Job, name: str, stage: Stage) -> Result:
+def _asking(job: Job, name: str, stage: Stage[Result]) -> Result:
     progress = Progress()
     return asyncio.run(_watched(job, name, stage, progress))
 
 
-async def _watched(job: Job, name: str, stage: Stage, progress: Progress) -> Result:
+async def _watched(job: Job, name: str, stage: Stage[T], progress: Progress) -> T:
     stop = asyncio.Event()
     with _first_interrupt_drains(stop, name), screen.draws(name, progress):
         connect = endpoints.Connections(job.directory)

@@ -12,9 +12,12 @@ from rich.table import Table
 
 from toolkit import catalog as models
 from toolkit import report
+from toolkit.checks import Finding
 from toolkit.errors import InputError
 from toolkit.plan import Plan
 from toolkit.report import figures
+from toolkit.spec import Model
+from toolkit.types import PICO
 
 WIDTH = 140  # where the output is not a terminal
 console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
@@ -114,6 +117,25 @@ def status(content: Mapping[str, Any], *, as_json: bool) -> None:
             "uncertain attempts count against the cap until you resolve them: status RUN --uncertain paid|unpaid",
             markup=False,
         )
+
+
+def finding(model: Model, found: Finding) -> str:
+    """A checked model in one line."""
+    said = found.answer or {}
+    price = (
+        f"${model.price.input} in, ${model.price.output} out per million tokens"
+        if model.price
+        else "unpriced"
+    )
+    dated = f" ({', '.join(filter(None, (model.price.source, model.price.date)))})" if model.price else ""
+    cost = "" if said.get("cost_pico") is None else f", {figures.usd(said['cost_pico'] / PICO)}"
+    thought = f" + {said['thinking']} thinking" if said.get("thinking") else ""
+    honours = ", ".join(sorted(found.abilities.honours - {"extra"}))
+    return (
+        f"{model.shown} answers as {said.get('model_version') or 'it does not say what'}; "
+        f"{said.get('prompt')} + {said.get('output')}{thought} tokens{cost}; {price}{dated}; "
+        f"honours {honours}; up to {found.abilities.max_n} draws per request"
+    )
 
 
 def catalog(model: str | None, *, as_json: bool) -> None:

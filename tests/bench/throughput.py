@@ -12,6 +12,7 @@ Prints medians over interleaved rounds and, last, one JSON line. A tool without 
 import argparse
 import asyncio
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -30,6 +31,7 @@ from toolkit.spec import Decoding, Limits, Model, Price
 from toolkit.types import Problem
 from toolkit.wire import Wire
 
+PEER_OPTIONS = {"curator": ("--model", "gpt-4o-mini")}  # it crashes on a name it has no price for
 HERE = Path(__file__).resolve()
 TASK = Template("$question Think step by step and put the final answer in \\boxed{}.")
 
@@ -89,11 +91,22 @@ def ours(url: str, requests: int, concurrency: int) -> None:
 def run(command: list[str], timeout: float = 600) -> dict[str, Any] | None:
     """The last JSON line a program prints, or None where it fails."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=True)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout, check=True, env=_environment(command[0])
+        )
         return dict(json.loads(done.stdout.strip().splitlines()[-1]))
     except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
         print(f"{command[1:3]}: {error}", file=sys.stderr)
         return None
+
+
+def _environment(python: str) -> dict[str, str]:
+    """What the peers need to run without a network: litellm's own tables, and no telemetry."""
+    tables = sorted(
+        Path(python).parent.parent.glob("lib/python*/site-packages/litellm/litellm_core_utils/tokenizers")
+    )
+    offline = {"TIKTOKEN_CACHE_DIR": str(tables[0])} if tables else {}
+    return os.environ | {"TELEMETRY_ENABLED": "false", "LITELLM_LOCAL_MODEL_COST_MAP": "True"} | offline
 
 
 def contestants(args: argparse.Namespace, url: str) -> dict[str, list[str]]:
@@ -115,7 +128,7 @@ def contestants(args: argparse.Namespace, url: str) -> dict[str, list[str]]:
     }
     for name in ("curator", "litellm", "distilabel"):
         if python := getattr(args, name):
-            found[name] = [python, str(args.peers / f"{name}_bench.py"), *load]
+            found[name] = [python, str(args.peers / f"{name}_bench.py"), *load, *PEER_OPTIONS.get(name, ())]
     return found
 
 

@@ -426,3 +426,8 @@ async def test_openais_own_client_is_served(serve: Serve) -> None:
     assert (billed["requests"], billed["draws"]) == (1, 3)
     assert billed["tokens"]["output"] + billed["tokens"]["thinking"] == got.usage.completion_tokens
     assert billed["tokens"]["prompt"] == got.usage.prompt_tokens
+
+
+def test_a_refusal_carries_the_limits_the_server_states() -> None:
+    said = refused(429, x_ratelimit_limit_requests="600", anthropic_ratelimit_tokens_limit="9", x_other="1")
+    assert said.limits == {"x-ratelimit-limit-requests": "600", "anthropic-ratelimit-tokens-limit": "9"}

@@ -24,6 +24,7 @@ from toolkit.types import Choice, Finish, Problem, Reply, Request, Usage
 __all__ = ["Draws", "Turn", "World", "WorldSpec", "load_world"]
 
 SHORTEST = 8  # tokens of a draw
+THOUGHT = "I go through the question step by step ({} tokens of thought)."
 FIXED_COLUMNS = 8  # random numbers a draw needs before its words
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
@@ -75,7 +76,7 @@ class World:
 
     def turn(self, request: Request) -> Turn:
         """Answer a request. Raises ProviderError for an unknown model or too large an n, unbilled."""
-        model = self._model(request)
+        model = self.model(request)
         prompt = (
             request.prompt if request.prompt is not None else "\n\n".join(m.content for m in request.messages)
         )
@@ -87,8 +88,8 @@ class World:
         thinking, visible, cut = _lengths(request, draws)
         self._served += 1
         reply = Reply(
-            choices=_choices(request, draws, telling, visible, cut),
-            usage=Usage(-(-_characters(request) // 4), int(visible.sum()), thinking=int(thinking.sum())),
+            choices=_choices(request, draws, telling, visible, thinking, cut),
+            usage=Usage(prompt_tokens(request), int(visible.sum()), thinking=int(thinking.sum())),
             model_version=request.model,
             request_id=f"sim-{self._served:08d}",
         )
@@ -105,7 +106,8 @@ class World:
         """The chance of a right answer, per problem."""
         return self._ability[model]
 
-    def _model(self, request: Request) -> ModelSpec:
+    def model(self, request: Request) -> ModelSpec:
+        """The model that is asked. Raises ProviderError as `turn` does."""
         model = self.spec.models.get(request.model)
         if model is None:
             known = ", ".join(self.spec.models)
@@ -184,12 +186,13 @@ def _lengths(request: Request, draws: Draws) -> tuple[Ints, Ints, Bools]:
 
 
 def _choices(
-    request: Request, draws: Draws, telling: Script, visible: Ints, cut: Bools
+    request: Request, draws: Draws, telling: Script, visible: Ints, thinking: Ints, cut: Bools
 ) -> tuple[Choice, ...]:
     picks = (draws.raw[:, 2:] % np.array(telling.sizes, dtype=np.uint64)).tolist()
     slips, flaws = draws.raw[:, 0].tolist(), draws.raw[:, 1].tolist()
     right, sound = draws.correct.tolist(), draws.sound.tolist()
     kept = (visible / draws.visible).tolist()
+    thoughts = thinking.tolist()
     choices = []
     for i, cut_short in enumerate(cut.tolist()):
         answer = (telling.gold or "") if right[i] else telling.wrong[slips[i] % len(telling.wrong)]
@@ -197,11 +200,14 @@ def _choices(
         text = tell(telling, picks[i], answer, flaw, kept[i] if cut_short else None)
         for stop in request.stop:
             text = text.partition(stop)[0] if stop else text
-        choices.append(Choice(text, Finish.LENGTH if cut_short else Finish.STOP))
+        reasoning = THOUGHT.format(thoughts[i]) if thoughts[i] else ""
+        choices.append(Choice(text, Finish.LENGTH if cut_short else Finish.STOP, reasoning))
     return tuple(choices)
 
 
-def _characters(request: Request) -> int:
-    return (
+def prompt_tokens(request: Request) -> int:
+    """Four characters make a token."""
+    characters = (
         len(request.prompt) if request.prompt is not None else sum(len(m.content) for m in request.messages)
     )
+    return -(-characters // 4)
