@@ -97,7 +97,7 @@ class Gemini:
             raise ProviderError(
                 Kind.BAD_BODY, f"the answer lacks {error}", retryable=True, status=reply.status
             ) from error
-        limits = {k: v for k, v in reply.headers.items() if k.startswith("x-ratelimit-")}
+        limits = _limits(reply.headers)
         request_id = body.get("responseId") or reply.headers.get("x-request-id") or ""
         return Reply(choices, usage, body.get("modelVersion") or "", request_id, _effective(body), limits)
 
@@ -272,7 +272,8 @@ def _refusal(request: Request, reply: HttpReply, body: Mapping[str, Any], key: s
     message = redact(f"{request.model}: {reason} (HTTP {status})", (key or "",))
 
     def error(kind: Kind, **data: Any) -> ProviderError:
-        return ProviderError(kind, message, status=status, **({"billed": "no"} | data))
+        limits = _limits(reply.headers)
+        return ProviderError(kind, message, status=status, limits=limits, **({"billed": "no"} | data))
 
     reasons = {str(d.get("reason", "")) for d in details}
     if status == 402 or "BILLING_DISABLED" in reasons or (400 <= status < 500 and _UNPAID.search(reason)):
@@ -296,6 +297,11 @@ def _refusal(request: Request, reply: HttpReply, body: Mapping[str, Any], key: s
     if state == "FAILED_PRECONDITION":  # the region, or the account, may not use the API
         return error(Kind.KEY, scope="account")
     return error(Kind.BAD_REQUEST, scope="model")
+
+
+def _limits(headers: Mapping[str, str]) -> dict[str, str]:
+    """Google sends none; a gateway before it may."""
+    return {name: value for name, value in headers.items() if name.startswith("x-ratelimit-")}
 
 
 def _violations(details: list[dict[str, Any]]) -> Iterator[Mapping[str, Any]]:

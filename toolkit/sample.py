@@ -23,7 +23,7 @@ from tenacity import (
 
 from toolkit.arms import Ask, Stream
 from toolkit.errors import Kind, PricematchError, ProviderError, Refused
-from toolkit.ledger import AtCap, Fate, Intent, Ledger, Settlement
+from toolkit.ledger import AtCap, Fate, Intent, Ledger, Settlement, Spend
 from toolkit.limits import Limiter, Load, Slot
 from toolkit.provider import Asker, Provider
 from toolkit.types import HttpCall, HttpReply, Reply, Request, Usage
@@ -58,6 +58,10 @@ class Progress:
     truncated: Counter[str] = field(default_factory=Counter)
     retries: Counter[str] = field(default_factory=Counter)  # by kind of error
     in_flight: int = 0
+    begun: int = 0  # draws that were there when this process began
+    gates: dict[str, Limiter] = field(default_factory=dict)  # by arm
+    spend: Callable[[], Spend] | None = None  # so far, of the whole ledger
+    cap_pico: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +176,9 @@ class _Sampler:
         for s in self.streams:
             self.progress.planned[s.name] = s.k * len(self.problems)
             self.progress.done[s.name] = s.k * len(self.problems) - sum(map(len, todo[s.name]))
+            self.progress.gates[s.name] = s.limiter
+        self.progress.begun = self.progress.done.total()
+        self.progress.spend, self.progress.cap_pico = lambda: self.ledger.spent, self.ledger.cap_pico
         ordered = heapq.merge(*(tasks(s, todo[s.name]) for s in self.streams), key=lambda t: t.progress)
         room = asyncio.Semaphore(2 * sum(limiter.ceiling for limiter in self._limiters()) or 1)
         stopped = asyncio.ensure_future(self.stop.wait())

@@ -6,11 +6,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from rich.console import Console
+from rich import box
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
+from toolkit.report import figures
 from toolkit.sample import Progress
+from toolkit.types import PICO
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 EVERY = 5.0  # seconds between plain lines
@@ -33,30 +40,89 @@ def steps(name: str) -> Iterator[Told]:
 
 @contextlib.contextmanager
 def draws(name: str, progress: Progress) -> Iterator[None]:
-    """Progress of sampling, read from a shared object by a thread of its own."""
-    ended = threading.Event()
-
-    def watch(show: Told) -> None:
-        while not ended.wait(REFRESH):
-            show(progress.done.total(), sum(progress.planned.values()), _detail(progress))
-        show(progress.done.total(), sum(progress.planned.values()), _detail(progress))
-
-    with _line(name) as show:
-        watcher = threading.Thread(target=watch, args=(show,), daemon=True)
-        watcher.start()
-        try:
+    """Progress of sampling: a table that follows along in a terminal, a line now and then elsewhere."""
+    started = time.monotonic()
+    if console.is_terminal:
+        with Live(
+            get_renderable=lambda: _table(name, progress, started),
+            console=console,
+            transient=True,
+            refresh_per_second=5,
+        ):
             yield
-        finally:
-            ended.set()
-            watcher.join()
+        return
+    ended = threading.Event()
+    show = _plain(name)
+
+    def watch() -> None:
+        while not ended.wait(REFRESH):
+            show(progress.done.total(), sum(progress.planned.values()), _detail(progress, started))
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
 
 
-def _detail(progress: Progress) -> str:
+def _table(name: str, progress: Progress, started: float) -> Group:
+    """Per arm what is done, what is out and why it goes no faster; below it money, retries and time."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in (name, "draws", "", "in flight", "limit", "truncated"):
+        table.add_column(column, justify="right" if column == "draws" else "left")
+    for arm, planned in progress.planned.items():
+        gate, done = progress.gates.get(arm), progress.done[arm]
+        table.add_row(
+            arm.removeprefix("evaluate/"),
+            f"{done}/{planned}",
+            ProgressBar(total=max(planned, 1), completed=done, width=24),
+            "" if gate is None else str(gate.in_flight),
+            "" if gate is None else (gate.binding() or f"up to {gate.concurrency} in flight"),
+            str(progress.truncated[arm]),
+        )
+    return Group(table, Text(_footer(progress, started)))
+
+
+def _detail(progress: Progress, started: float) -> str:
     arms = " · ".join(
         f"{arm.removeprefix('evaluate/')} {progress.done[arm]}/{n}" for arm, n in progress.planned.items()
     )
-    retries = ", ".join(f"{n} {kind}" for kind, n in progress.retries.items())
-    return arms + (f" · retried: {retries}" if retries else "")
+    binding = " · ".join(
+        f"{arm} waits for {why}" for arm, gate in progress.gates.items() if (why := gate.binding())
+    )
+    return " · ".join(filter(None, (arms, binding, _footer(progress, started))))
+
+
+def _footer(progress: Progress, started: float) -> str:
+    retried = ", ".join(f"{n} {kind}" for kind, n in progress.retries.items())
+    return " · ".join(
+        filter(None, (_money(progress), retried and f"retried: {retried}", _left(progress, started)))
+    )
+
+
+def _money(progress: Progress) -> str:
+    """Spent, and what may still come of it, against the cap."""
+    if progress.spend is None:
+        return ""
+    spend = progress.spend()
+    if not spend.committed and progress.cap_pico is None:
+        return ""
+    parts = [f"spent {figures.usd(spend.settled / PICO)}"]
+    parts += [f"{figures.usd(spend.uncertain / PICO)} uncertain"] if spend.uncertain else []
+    parts += [f"cap {figures.usd(progress.cap_pico / PICO)}"] if progress.cap_pico is not None else []
+    return ", ".join(parts)
+
+
+def _left(progress: Progress, started: float) -> str:
+    """Time left at the pace since the start of this process; what was there before does not count."""
+    planned, done = sum(progress.planned.values()), progress.done.total()
+    here = done - progress.begun
+    if here <= 0 or done >= planned:
+        return ""
+    seconds = (planned - done) * (time.monotonic() - started) / here
+    return f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ asks it over real HTTP into a real ledger. Counted are the minutes after the fir
     python tests/bench/limits.py                       # 4 minutes
     python tests/bench/limits.py --curator PYTHON --litellm PYTHON --peers FOLDER   # of bench scripts
 
+A peer's environment is the caller's: curator needs TIKTOKEN_CACHE_DIR where there is no network.
 Cases: limits known (requests bind; tokens bind), learned from headers, and learned from bare 429s.
 The last line is one JSON object. A peer without an interpreter is null.
 """
@@ -223,7 +224,9 @@ def contestants(args: argparse.Namespace) -> dict[str, tuple[Case, list[str]]]:
     enough = str(int(2 * REQUESTS * args.minutes))
     load = ["--n-prompts", enough, "--rpm", str(REQUESTS), "--tpm", str(ROOMY), "--base-url"]
     if args.curator:
-        found["curator"] = CASES["known"], [args.curator, str(args.peers / "curator_bench.py"), *load]
+        # A name its token counter knows; for any other it stops.
+        program = [args.curator, str(args.peers / "curator_bench.py"), "--model", "gpt-4o-mini", *load]
+        found["curator"] = CASES["known"], program
     if args.litellm:
         program = [args.litellm, str(args.peers / "litellm_bench.py"), "--mode", "router", *load]
         found["litellm_router"] = CASES["known"], program
@@ -261,6 +264,8 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
 def summary(figures: dict[str, Any]) -> dict[str, Any]:
     def pair(name: str) -> dict[str, Any] | None:
         got = figures.get(name)
+        if got and not got["served"]:  # it did not run: no figure is not zero
+            return None
         return {key: got[key] for key in ("utilisation", "rejected_share")} if got else None
 
     known = pair("known")
