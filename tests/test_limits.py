@@ -543,3 +543,19 @@ async def test_a_rate_is_guessed_from_refusals_alone_and_used_to_the_full() -> N
     late = [t - start for t in served if 60 <= t - start < 360]
     assert len(late) >= 0.95 * 300 * 5
     assert sum(60 <= t - start < 360 for t in refused) < 0.02 * len(late)
+
+
+async def test_a_refusal_now_and_then_is_no_rate_limit() -> None:
+    """One request in twenty is refused whatever the rate: nothing is guessed, and work goes on."""
+    clock = Clock()
+    limited = limiter(clock)
+    for asked in range(1, 2016):
+        try:
+            async with limited.slot(ONE):
+                clock.now += 0.02
+                if asked % 20 == 0:
+                    raise ProviderError(Kind.RATE_LIMIT, "no", retryable=True, billed="no")
+        except ProviderError:
+            pass
+    assert limited.gauges.wait(limited.gauges.expected(ONE), 0, clock()) <= 0
+    assert limited.concurrency >= 2

@@ -5,12 +5,16 @@ requests admitted before the cut say nothing new. What a server asks of one requ
 that request and never this controller, which would otherwise freeze under steady refusals.
 """
 
+from collections import deque
+
 START = 8
 CUT = 0.7  # of what was in flight
 STEP = 0.05  # of the limit, at least 1, per round after the first cut; before it a round doubles
 SURE = 0.99  # of what was answered in the minute before a refusal: a rate that is certainly allowed
 TRIAL, SETTLED = 10.0, 30.0  # seconds without refusal before a guess doubles; before it grows a little
 LITTLE = 1.01
+LATELY = 12  # answers and refusals that say whether a server has shut
+NEAR = 0.9  # of the guess: below it a refusal has another cause
 
 
 class Concurrency:
@@ -51,13 +55,16 @@ class Concurrency:
 class RateGuess:
     """Requests per minute at a server that refuses by rate and never says which.
 
-    A first guess may be far too low (an earlier process used up the minute), so it doubles until the next
-    refusal; from then on it probes in small steps, and only while it was really used.
+    A refusal now and then is no rate limit: a guess needs a server that has shut (most of what it said
+    lately was no), and so does a lower one, unless the refusal came at the guessed rate. A first guess may be far too low
+    (an earlier process used up the minute), so it doubles until the next refusal; from then on it probes in
+    small steps, and only while it was really used.
     """
 
     def __init__(self) -> None:
         self.limit: float | None = None
         self.pressed = False  # somebody had to wait for it
+        self._lately: deque[bool] = deque(maxlen=LATELY)  # refused?
         self._refusals = 0
         self._since = 0.0
 
@@ -65,8 +72,19 @@ class RateGuess:
         """The server has said its limit."""
         self.limit, self._refusals = None, 0
 
-    def rejected(self, answered: float, now: float) -> float:
-        """Refused after this many answers within a minute."""
+    def answered(self) -> None:
+        self._lately.append(False)
+
+    def refused(self) -> None:
+        self._lately.append(True)
+
+    def rejected(self, answered: float, now: float) -> float | None:
+        """The guess after a refusal at this many answers within a minute; None where it teaches nothing."""
+        shut = len(self._lately) == LATELY and 2 * sum(self._lately) >= LATELY
+        near = self.limit is not None and answered >= NEAR * self.limit
+        probing = self._refusals == 1  # the guess was just doubled: of course it is refused
+        if not (shut or near or probing):
+            return None
         self.limit, self._since, self.pressed = max(1.0, SURE * answered), now, False
         self._refusals += 1
         return self.limit

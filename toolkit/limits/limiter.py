@@ -218,6 +218,7 @@ class Limiter:
 
     def _succeeded(self, slot: Slot) -> None:
         now = self.clock()
+        self._guess.answered()
         self._answered.take(1.0, now)
         self._answered_since_cut |= slot.cuts == self._controller.cuts
         if not slot.retry:
@@ -230,6 +231,8 @@ class Limiter:
         if error.billed == "no":  # a refused request may still count as a request
             kept = 0.0 if error.kind is Kind.UNREACHABLE else slot.amounts[REQUESTS]
             slot.adjust((kept, *(0.0,) * (len(slot.amounts) - 1)))
+        if error.kind is Kind.RATE_LIMIT:
+            self._guess.refused()
         if error.kind in TOO_MUCH:
             self._refused(slot, by_rate=error.kind is Kind.RATE_LIMIT)
 
