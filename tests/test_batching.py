@@ -12,8 +12,8 @@ from starlette.applications import Starlette
 
 from toolkit import batching, config, cost, endpoints, pipeline
 from toolkit.errors import InputError, Refused
+from toolkit.job import Job
 from toolkit.ledger import Ledger
-from toolkit.pipeline import Job
 from toolkit.sample import Progress, Result
 from toolkit.serve.openai_format import Tally
 from toolkit.serve.simulate import create_app

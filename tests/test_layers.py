@@ -20,6 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "toolkit.estimators",
         "toolkit.tokens",
         "toolkit.children",
+        "toolkit.store",
     ),
     (
         "toolkit.provider",
@@ -32,7 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("toolkit.verifiers/*", "providers/*", "toolkit.arms"),
     ("toolkit.plan", "toolkit.sample", "toolkit.verify", "toolkit.metrics", "toolkit.sft"),
-    ("toolkit.dataset", "toolkit.finetune", "toolkit.evaluate", "toolkit.batch"),
+    ("toolkit.dataset", "toolkit.finetune", "toolkit.evaluate", "toolkit.batch", "toolkit.job"),
     ("toolkit.pipeline",),
     (
         "toolkit.checks",

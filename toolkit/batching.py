@@ -7,8 +7,9 @@ from toolkit import arms, batch
 from toolkit.arms import Arm
 from toolkit.batch import Lane, Pace
 from toolkit.errors import InputError
+from toolkit.job import Connect, Endpoint, Job
 from toolkit.ledger import Ledger
-from toolkit.pipeline import Connect, Endpoint, Job, save_plan
+from toolkit.pipeline import save_plan
 from toolkit.plan import Plan
 from toolkit.sample import Progress, Result
 from toolkit.types import Problem, Reply, Request

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from toolkit.arms import Arm
-from toolkit.pipeline import Connect, Endpoint, Job, ask
+from toolkit.job import Connect, Endpoint, Job
+from toolkit.pipeline import ask
 from toolkit.provider import Capabilities
 from toolkit.sample import Progress, Result
 from toolkit.spec import Model, Problems

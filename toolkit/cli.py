@@ -13,7 +13,7 @@ import typer
 from toolkit.errors import PricematchError
 
 if TYPE_CHECKING:
-    from toolkit.pipeline import Job
+    from toolkit.job import Job
 
 app = typer.Typer(
     name="pricematch",

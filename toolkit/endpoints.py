@@ -19,7 +19,7 @@ from providers.openai_batch import OpenAIBatch
 from providers.openai_compatible import OpenAICompatible
 from toolkit import arms, catalog
 from toolkit.errors import InputError
-from toolkit.pipeline import Endpoint
+from toolkit.job import Endpoint
 from toolkit.serve import process
 from toolkit.serve.world_file import load_world
 from toolkit.spec import Expect, Limits, Model, Problems, Run

@@ -13,7 +13,7 @@ from typing import Any
 
 from toolkit import problems as questions
 from toolkit.errors import InputError
-from toolkit.pipeline import Job
+from toolkit.job import Job
 from toolkit.spec import Model
 from toolkit.types import Usage
 

@@ -7,26 +7,18 @@ Spend rule: an upper bound is reserved and committed before a request leaves, an
 server's usage. Whatever happens, billed <= settled + uncertain <= cap.
 """
 
-import asyncio
-import contextlib
-import fcntl
 import json
 import os
-import queue
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from toolkit.errors import InputError, PricematchError, Unfinished, redact
+from toolkit.errors import InputError, PricematchError, redact
+from toolkit.store import Writer, lock
 from toolkit.types import Choice, Problem, Usage, Verdict
-
-T = TypeVar("T")
-GROUP = 512  # operations in one transaction, at most
 
 Fate = Literal["failed", "uncertain", "released"]
 Purpose = Literal["sample", "pilot", "judge", "check", "evaluate"]
@@ -69,10 +61,6 @@ MIGRATIONS = (
         gold TEXT, outcome TEXT NOT NULL, extracted TEXT, norm_sha TEXT NOT NULL,
         PRIMARY KEY(draw, verifier, version)) WITHOUT ROWID;
     """,
-)
-
-NETWORK_FILE_SYSTEMS = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "fuse.sshfs"}
 )
 
 
@@ -308,9 +296,9 @@ class Ledger(Reader):
     ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.cap_pico, self._secrets, self._clock = cap_pico, tuple(secrets), clock
-        self._lock = _lock(path)
+        self._lock = lock(path)
         try:
-            self._writer = _Writer(path)
+            self._writer = Writer(path, MIGRATIONS)
             super().__init__(path)
         except BaseException:
             os.close(self._lock)
@@ -573,164 +561,3 @@ def _orphans_become_uncertain(db: sqlite3.Connection) -> None:
         "WHERE state IN ('reserved','sent') AND (batch IS NULL OR batch NOT IN "
         "(SELECT id FROM batch WHERE state IN ('intent','submitted')))"
     )
-
-
-def _lock(path: Path) -> int:
-    """An exclusive lock that dies with the process."""
-    handle = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        raise InputError(
-            f"{path}: another pricematch is writing to this run: wait for it or stop it"
-        ) from None
-    return handle
-
-
-def _journal_mode(path: Path) -> str:
-    """WAL needs shared memory, which network file systems do not give (sqlite.org/wal.html)."""
-    try:
-        mounts = [line.split()[1:3] for line in Path("/proc/self/mounts").read_text().splitlines()]
-    except OSError:
-        return "WAL"
-    home = path.resolve()
-    holding = [(mount, kind) for mount, kind in mounts if home.is_relative_to(mount)]
-    kind = max(holding, key=lambda m: len(m[0]))[1] if holding else ""
-    return "TRUNCATE" if kind in NETWORK_FILE_SYSTEMS else "WAL"
-
-
-@dataclass(slots=True)
-class _Op:
-    run: Callable[[sqlite3.Connection], Any]
-    loop: asyncio.AbstractEventLoop | None  # None: `future` is a concurrent one
-    future: Any
-    result: Any = None
-    error: BaseException | None = None
-
-    def deliver(self) -> None:
-        if self.future.done():  # the asker was cancelled; what was written stays written
-            return
-        if self.error is not None:
-            self.future.set_exception(self.error)
-        else:
-            self.future.set_result(self.result)
-
-
-class _Writer:
-    """One thread, one connection; all operations that wait at the same time are one transaction."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.save: Callable[[], Any] = lambda: None  # what a rollback must bring back, beside the file
-        self.restore: Callable[[Any], None] = lambda _: None
-        self._queue: queue.SimpleQueue[_Op | None] = queue.SimpleQueue()
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._db.execute(f"PRAGMA journal_mode={_journal_mode(path)}")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.execute("PRAGMA foreign_keys=ON")
-        _migrate(self._db, path)
-        self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
-        self._thread.start()
-
-    def now(self, run: Callable[[sqlite3.Connection], T]) -> T:
-        """The operation's result, once committed."""
-        future: Future[T] = Future()
-        self._queue.put(_Op(run, None, future))
-        return future.result()
-
-    async def soon(self, run: Callable[[sqlite3.Connection], T]) -> T:
-        """The operation's result, once committed, without blocking the loop."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-        self._queue.put(_Op(run, loop, future))
-        return await future
-
-    def close(self) -> None:
-        self._queue.put(None)
-        self._thread.join()
-        self._db.close()
-
-    def _work(self) -> None:
-        while (first := self._queue.get()) is not None:
-            group, last = [first], False
-            while len(group) < GROUP and not self._queue.empty():
-                op = self._queue.get()
-                if op is None:
-                    last = True
-                    break
-                group.append(op)
-            self._commit(group)
-            _deliver(group)
-            if last:
-                return
-
-    def _commit(self, group: list[_Op]) -> None:
-        """All in one transaction; if one of them fails, once more with each standing alone."""
-        before = self.save()
-        try:
-            try:
-                self._transaction(group, self._run)
-            except sqlite3.OperationalError:
-                raise  # the disk, not an operation
-            except Exception:
-                self._undo(before)
-                self._transaction(group, self._run_alone)
-        except sqlite3.Error as error:
-            self._undo(before)
-            for op in group:
-                op.error = Unfinished(
-                    f"{self.path}: cannot write the ledger ({error}): free space or mend the disk, then rerun"
-                )
-
-    def _transaction(self, group: list[_Op], run: Callable[[_Op], None]) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-        for op in group:
-            run(op)
-        self._db.execute("COMMIT")
-
-    def _undo(self, before: Any) -> None:
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
-        self.restore(before)
-
-    def _run(self, op: _Op) -> None:
-        op.result = op.run(self._db)
-
-    def _run_alone(self, op: _Op) -> None:
-        """One operation; if it fails, it alone is undone."""
-        self._db.execute("SAVEPOINT op")
-        try:
-            self._run(op)
-        except sqlite3.OperationalError:
-            raise
-        except Exception as error:
-            op.error = error
-            self._db.execute("ROLLBACK TO op")
-        self._db.execute("RELEASE op")
-
-
-def _deliver(group: list[_Op]) -> None:
-    """Wake the askers, one wake-up per event loop."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[_Op]] = {}
-    for op in group:
-        if op.loop is None:
-            op.deliver()
-        else:
-            by_loop.setdefault(op.loop, []).append(op)
-    for loop, ops in by_loop.items():
-        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody is waiting
-            loop.call_soon_threadsafe(_deliver_all, ops)
-
-
-def _deliver_all(ops: list[_Op]) -> None:
-    for op in ops:
-        op.deliver()
-
-
-def _migrate(db: sqlite3.Connection, path: Path) -> None:
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version > len(MIGRATIONS):
-        raise InputError(f"{path}: written by a newer pricematch (version {version}): upgrade pricematch")
-    for number, script in enumerate(MIGRATIONS[version:], version + 1):
-        db.executescript(f"BEGIN; {script} PRAGMA user_version={number}; COMMIT;")

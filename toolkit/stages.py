@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from toolkit import batching, checks, config, cost, endpoints, importing, pipeline, screen, tables
 from toolkit import report as page
 from toolkit.errors import InputError, PricematchError, Refused, Unfinished
-from toolkit.pipeline import Job
+from toolkit.job import METRICS, PLAN, Job
 from toolkit.sample import Progress, Result
 
 
@@ -59,7 +59,7 @@ def verify(job: Job) -> None:
 
 def measure(job: Job) -> dict[str, Any]:
     measured = pipeline.measure(job)
-    screen.say(f"measure: {job.directory / pipeline.METRICS}")
+    screen.say(f"measure: {job.directory / METRICS}")
     return measured
 
 
@@ -151,7 +151,7 @@ def finish(result: Result | None) -> None:
 
 
 def status(job: Job) -> dict[str, Any]:
-    made = job.read(pipeline.PLAN) or {"models": {}}
+    made = job.read(PLAN) or {"models": {}}
     with job.reader() as reader:
         ids = reader.problem_ids(job.problems)
         known = [i for i in ids if i is not None]

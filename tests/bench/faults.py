@@ -33,8 +33,8 @@ from typing import Any
 import yaml
 
 from toolkit.cost import to_pico
+from toolkit.job import LEDGER
 from toolkit.ledger import Ledger, Reader
-from toolkit.pipeline import LEDGER
 
 PRICEMATCH = [sys.executable, "-m", "toolkit"]
 TIMEOUT = 1.0  # seconds a request may take; stragglers take longer
