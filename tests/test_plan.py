@@ -333,3 +333,10 @@ def test_money_for_equal_flops_and_flops_for_equal_money_stay_within_the_budget(
             else:
                 assert sum(arm.flops or 0 for arm in made.arms.values()) <= Fraction(flops)
     assert planned > 60
+
+
+def test_an_arm_that_cannot_use_its_share_in_whole_draws_is_said() -> None:
+    loose = plan.make(sized(19 * 10**9, 10 * 10**9), 1, Budget(draws=1, match="flops"))
+    close = plan.make(sized(20 * 10**9, 10 * 10**9), 1, Budget(draws=1, match="flops"))
+    assert any("only 53% of its share" in note for note in loose.notes)
+    assert not any("share" in note for note in close.notes)

@@ -16,6 +16,7 @@ from toolkit.errors import InputError
 from toolkit.spec import Budget, Match
 from toolkit.types import PICO
 
+CLOSE = 0.9  # of its share an arm should be able to use
 UNITS: dict[Match, str] = {"price": "usd", "flops": "flops", "samples": "draws"}
 
 
@@ -123,6 +124,7 @@ def make(
     unit = PICO if budget.match == "price" else 1
     plan = Plan(budget.match, problems, _budget_json(budget), arms, None, float(left / unit))
     plan.notes.extend(_assumptions(candidates))
+    plan.notes.extend(_loose_matches(plan, share, rounds))
     return plan
 
 
@@ -219,6 +221,19 @@ def _shortfall(c: Candidate, share: Fraction, problems: int, budget: Budget, rou
     one, unit = _amount(c, 1, budget.match, rounds) * problems, UNITS[budget.match]
     scale = PICO if unit == "usd" else 1
     return f"its share is {float(share * problems / scale):.3g} {unit}, one draw per problem costs {float(one / scale):.3g}: raise the budget or set problems.limit"
+
+
+def _loose_matches(plan: Plan, share: Fraction, rounds: int) -> list[str]:
+    """Arms whose whole draws leave much of their share unspent: the match is only as good as that."""
+    notes = []
+    for name, arm in plan.arms.items():
+        used = float(_amount(arm.candidate, arm.draws_per_problem, plan.match, rounds) / share)
+        if used < CLOSE:
+            notes.append(
+                f"{name} can use only {used:.0%} of its share in whole draws ({arm.draws_per_problem} per problem): "
+                f"a budget {1 / used:.2f} times smaller would waste none of it, or change problems.limit"
+            )
+    return notes
 
 
 def _assumptions(candidates: Sequence[Candidate]) -> list[str]:
