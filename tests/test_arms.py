@@ -1,6 +1,7 @@
 """An arm's identity, its requests, and what the sampler gets of it."""
 
 import asyncio
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -218,3 +219,9 @@ def test_a_restarted_run_knows_what_it_used_in_the_last_minute(tmp_path: Path) -
         arms.recall(ledger, [after])
         waits = after.limiter.gauges.wait(Load().amounts, 0, time.monotonic())
     assert 55 < waits < 62
+
+
+def test_asking_changes_n_and_seed_and_nothing_else() -> None:
+    whole = Request("m", (Message("user", "hi"),), None, 1, 9, 0.5, 0.9, 3, ("x",), None, 7, {"a": 1})
+    assert whole.asking(4, 11) == dataclasses.replace(whole, n=4, seed=11)
+    assert len(dataclasses.fields(Request)) == 12  # a new field must be carried over, too

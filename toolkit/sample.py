@@ -227,7 +227,7 @@ class _Sampler:
             except PricematchError as error:  # the ledger cannot be written
                 self.fatal = error
                 return
-            if not got:
+            if not got or got == task.n:
                 return
             task = replace(task, first=task.first + got, n=task.n - got, parent=attempt)
 
@@ -357,7 +357,7 @@ class _Sampler:
     def _request(self, task: Task) -> Request:
         stream = task.stream
         seed = seed_of(self.seed, stream.name, self.keys[task.position], task.first) if stream.seeds else None
-        return replace(stream.requests[task.position], n=task.n, seed=seed)
+        return stream.requests[task.position].asking(task.n, seed)
 
     def _worth_retrying(self, error: BaseException) -> bool:
         return (

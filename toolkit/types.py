@@ -53,6 +53,23 @@ class Request:
     thinking: int | None = None  # budget in tokens; 0 switches it off
     extra: Mapping[str, Any] = field(default_factory=dict)
 
+    def asking(self, n: int, seed: int | None) -> "Request":
+        """The same request for n choices under a seed. Once per request: `replace` takes four times as long."""
+        return Request(
+            self.model,
+            self.messages,
+            self.prompt,
+            n,
+            self.max_tokens,
+            self.temperature,
+            self.top_p,
+            self.top_k,
+            self.stop,
+            seed,
+            self.thinking,
+            self.extra,
+        )
+
 
 class Finish(StrEnum):
     STOP = "stop"

@@ -73,11 +73,13 @@ class Gauges:
 
     def wait(self, amounts: Amounts, in_flight: int, now: float) -> float:
         """Seconds until every window has room, for what is out now and this one even if they run long."""
-        spare = CAUTION * sqrt(self._variance * (in_flight + 1))
-        return max(
-            window.wait(amounts[place], now, spare if place in COUNTED_IN_TOKENS else 0.0)
-            for window, place in self._rules
-        )
+        longest = 0.0
+        for window, place in self._rules:
+            if window.limit is not None:
+                counted = place in COUNTED_IN_TOKENS
+                spare = CAUTION * sqrt(self._variance * (in_flight + 1)) if counted else 0.0
+                longest = max(longest, window.wait(amounts[place], now, spare))
+        return longest
 
     def binding(self, amounts: Amounts, now: float) -> str:
         """The limit for which these amounts wait longest."""
