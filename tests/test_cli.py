@@ -389,3 +389,13 @@ def test_a_key_may_stand_in_dotenv_and_is_kept_out_of_everything_written(
     assert_one_line(run("sample", str(file)), 4, "cannot connect")
     written = b"".join(p.read_bytes() for p in (tmp_path / "runs").rglob("*") if p.is_file())
     assert b"very-secret-key" not in written
+
+
+def test_check_says_so_when_no_answer_came(run: Cli, simulated: dict[str, Any], tmp_path: Path) -> None:
+    file = str(write(tmp_path, simulated))
+    assert run("check", file)[0] == 0
+    (tmp_path / "world.yaml").write_text(WORLD + "faults: {overloaded: 1.0}\n")
+    code, _, err = run("check", file, "--set", "sampling.attempts=1")
+    assert code == 3
+    assert "no answer came" in err
+    assert "answers as" not in err

@@ -226,14 +226,6 @@ class Reader:
             (verifier, version, arm),
         )
 
-    def verified_golds(self, verifier: str, version: str) -> dict[int, str | None]:
-        """draw id -> the gold it was judged against."""
-        return dict(
-            self._db.execute(
-                "SELECT draw, gold FROM verdict WHERE verifier=? AND version=?", (verifier, version)
-            )
-        )
-
     def usage(self, arm: int) -> dict[str, int | None]:
         """Totals over an arm's answered attempts: requests, tokens, cost_pico (None where any is unpriced)."""
         keys = ("requests", "draws", "prompt", "cached", "output", "thinking", "cost_pico", "unpriced")

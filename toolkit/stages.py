@@ -38,8 +38,10 @@ def check(job: Job) -> None:
             found = asyncio.run(
                 _watched(job, f"check {arm.name}", partial(checks.check, arm=arm.name), Progress())
             )
+            if any(found.result.missing.values()):
+                raise Unfinished(f"no answer came: {'; '.join(found.result.notes) or 'try again'}")
             screen.say(f"{arm.name}: {tables.finding(arm.model, found)}")
-        except (Refused, InputError) as error:
+        except (Refused, InputError, Unfinished) as error:
             refusal = error
             screen.say(f"{arm.name}: {error}")
     if refusal is not None:
