@@ -22,6 +22,7 @@ BASE_URL = "https://generativelanguage.googleapis.com/v1beta"
 KEY_ENV = "GEMINI_API_KEY"
 MOST_CANDIDATES = 8  # 2.5 and older; newer models refuse more than one (googleapis/js-genai#1609)
 MOST_STOPS = 5
+THINKING_SOURCE = "ai.google.dev/gemini-api/docs/thinking, read 2026-11-21"
 NOTHING_CAN_BE_OFF = (128, 32_768)  # thinking tokens of 2.5 Pro: it cannot be told not to think
 BUDGETS = {  # least and most thinking tokens; 0 switches thinking off where `least` is not pro's
     "pro": NOTHING_CAN_BE_OFF,
@@ -151,7 +152,7 @@ def _unsupported(request: Request, name: str, able: Capabilities) -> str:
     if name == "prompt":
         return "it has no raw completions: leave api out"
     if name == "thinking":
-        return _unthinkable(_bare(request.model), request.thinking or 0)
+        return unthinkable(request.model, request.thinking or 0)
     if name == "stop" and len(request.stop) > MOST_STOPS:
         return f"it takes {MOST_STOPS} stop strings, not {len(request.stop)}"
     if name == "n" and request.n > able.max_n:
@@ -159,7 +160,9 @@ def _unsupported(request: Request, name: str, able: Capabilities) -> str:
     return "" if name in able.honours else "leave it out of this model's decoding"
 
 
-def _unthinkable(model: str, tokens: int) -> str:
+def unthinkable(model: str, tokens: int) -> str:
+    """Why a model cannot be given this thinking budget (0: told not to think), with the mend; empty if it can."""
+    model = _bare(model)
     budget = _budget(model)
     if budget is None and _version(model) >= (3, 0):
         return "it takes a level: extra: {generationConfig: {thinkingConfig: {thinkingLevel: low}}}"

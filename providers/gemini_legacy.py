@@ -28,7 +28,7 @@ class GeminiLegacy:
 
     base_url: str
     key: str | None = None
-    timeout: float = 600.0  # seconds, one request
+    timeout: float = 600.0  # seconds, one request from its sending to the answer's end
     _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS), repr=False)
 
     def capabilities(self, model: str) -> Capabilities:
@@ -38,7 +38,14 @@ class GeminiLegacy:
     async def ask(self, request: Request) -> Reply:
         self._refuse_unsupported(request)
         sdk = self._sdk  # imported here, not in a thread: two imports at once of one package may deadlock
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._answer, sdk, request)
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(
+                self.timeout
+            ):  # the SDK's own is for each read; its thread ends with that
+                return await loop.run_in_executor(self._threads, self._answer, sdk, request)
+        except TimeoutError as error:
+            raise self._too_late() from error
 
     @cached_property
     def _sdk(self) -> Any:
@@ -127,8 +134,7 @@ class GeminiLegacy:
         if isinstance(error, requests.exceptions.Timeout) and not isinstance(
             error, requests.exceptions.ConnectTimeout
         ):
-            said = f"{self.base_url}: no answer in {self.timeout:g} s"
-            return ProviderError(Kind.TIMEOUT, said, retryable=True)
+            return self._too_late()
         if _never_connected(error):
             said = f"{self.base_url}: cannot connect"
             return ProviderError(Kind.UNREACHABLE, said, retryable=True, scope="account", billed="no")
@@ -136,6 +142,10 @@ class GeminiLegacy:
             return ProviderError(Kind.BAD_BODY, "the answer is not JSON", retryable=True, status=200)
         said = f"{self.base_url}: the connection broke ({type(error).__name__})"
         return ProviderError(Kind.CONNECTION, said, retryable=True)
+
+    def _too_late(self) -> ProviderError:
+        said = f"{self.base_url}: no answer in {self.timeout:g} s"
+        return ProviderError(Kind.TIMEOUT, said, retryable=True)
 
     def _refuse_unsupported(self, request: Request) -> None:
         able = self.capabilities(request.model)

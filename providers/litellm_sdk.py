@@ -4,6 +4,7 @@ litellm is a translator here and nothing more: it does not retry, drops no param
 not used. It finds vendors' keys in the environment where the run file names none.
 """
 
+import asyncio
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ class LiteLLM:
 
     base_url: str | None = None
     key: str | None = None
-    timeout: float = 600.0  # seconds, one request
+    timeout: float = 600.0  # seconds, one request from its sending to the answer's end
 
     def capabilities(self, model: str) -> Capabilities:
         return _abilities(model)
@@ -69,7 +70,11 @@ class LiteLLM:
         litellm = sdk()
         call = litellm.acompletion if request.prompt is None else litellm.atext_completion
         try:
-            answer = await call(**self._arguments(request))
+            async with asyncio.timeout(self.timeout):  # litellm's own is for each read
+                answer = await call(**self._arguments(request))
+        except TimeoutError as error:
+            said = f"{request.model}: no answer in {self.timeout:g} s"
+            raise ProviderError(Kind.TIMEOUT, said, retryable=True) from error
         except Exception as error:  # litellm raises its vendors' own errors too
             raise _refusal(request, error, self.key) from error
         try:

@@ -31,6 +31,9 @@ FINISHES = {
     "length": Finish.LENGTH,
     "content_filter": Finish.FILTER,
 }
+# What some servers say of an answer: the settings are those they applied.
+TOLD = frozenset({"system_fingerprint", "service_tier", "temperature", "top_p", "top_k", "seed"})
+LOCKED = frozenset({"unsupported_value", "unsupported_parameter"})  # OpenAI's words, of its reasoning models
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 UNKNOWN_FATE = frozenset({504, 524})  # a gateway gave up waiting; the model behind it may have answered
 
@@ -74,7 +77,7 @@ class OpenAICompatible:
             raise ProviderError(
                 Kind.BAD_BODY, f"the answer lacks {error}", retryable=True, status=reply.status
             ) from error
-        effective = {k: body[k] for k in ("system_fingerprint", "service_tier") if body.get(k)}
+        effective = {name: body[name] for name in TOLD & body.keys() if body[name] is not None}
         limits = _limits(reply.headers)
         request_id = reply.headers.get("x-request-id") or body.get("id") or ""
         return Reply(choices, usage, body.get("model") or "", request_id, effective, limits)
@@ -155,6 +158,8 @@ def _usage(raw: Mapping[str, Any] | None) -> Usage | None:
     thinking = int((raw.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0)
     cached = int((raw.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
     prompt, completion = int(raw["prompt_tokens"]), int(raw.get("completion_tokens") or 0)
+    if raw.get("completion_tokens") is None and raw.get("total_tokens") is None:
+        return None  # half an account would settle the answer as free
     # Some vendors (Google, xAI) leave thoughts out of completion_tokens; the total has them, and the bill.
     apart = int(raw.get("total_tokens") or 0) - prompt - completion
     if apart > 0:
@@ -186,6 +191,8 @@ def _refusal(request: Request, reply: HttpReply, body: Mapping[str, Any], key: s
         return error(Kind.MODEL, scope="model")
     if status == 429:
         return error(Kind.RATE_LIMIT, retryable=True, retry_after=_retry_after(reply.headers))
+    if code in LOCKED:
+        return error(Kind.UNSUPPORTED, scope="model")
     if status == 413 or code == "context_length_exceeded" or _overlong(status, reason):
         return error(Kind.CONTEXT_OVERFLOW)
     if code == "content_filter":

@@ -11,7 +11,7 @@ import re
 import shutil
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from toolkit.wire import Wire
 COMMAND = "PRICEMATCH_VLLM"  # names a vllm, or the python of an environment that has it
 MAX_N = 1024  # vLLM's own bound is 16,384 sequences; more than this in one answer is a risk, not a gain
 START_TIMEOUT = 3600.0  # seconds; a large model is downloaded, loaded and compiled first
+METRICS_TIMEOUT = 5.0  # seconds; a server too busy to say is asked again
 LOOK_EVERY = 0.5  # seconds between health checks
 FULL_CACHE = 0.95  # of the KV cache: beyond it vLLM begins to preempt what it has begun
 ABILITIES = Capabilities(max_n=MAX_N, honours=HONOURED, completions=True)
@@ -94,6 +95,40 @@ def saturation(text: str) -> Saturation:
     cache = found.get("kv_cache_usage_perc") or found.get("gpu_cache_usage_perc") or [0.0]
     running, waiting = found["num_requests_running"], found.get("num_requests_waiting", [0.0])
     return Saturation(int(sum(running)), int(sum(waiting)), max(cache))
+
+
+class Meter:
+    """The last reading of a server."""
+
+    __slots__ = ("last",)
+
+    def __init__(self) -> None:
+        self.last: Saturation | None = None
+
+    def read(self, now: Saturation) -> None:
+        self.last = now
+
+    def full(self) -> bool:
+        return self.last is not None and self.last.full
+
+
+@contextlib.asynccontextmanager
+async def metered(base_urls: Iterable[str], *, every: float = 1.0) -> AsyncIterator[dict[str, Meter]]:
+    """A meter for each server, by its base URL, read every so many seconds while the context is open."""
+    meters = {url: Meter() for url in base_urls}
+    async with Wire(timeout=METRICS_TIMEOUT) as wire:
+        watching = [
+            asyncio.ensure_future(watch(VLLM(url), wire.send, meter.read, every=every))
+            for url, meter in meters.items()
+        ]
+        try:
+            yield meters
+        finally:
+            for task in watching:
+                task.cancel()
+            await asyncio.gather(*watching, return_exceptions=True)
+            for meter in meters.values():
+                meter.last = None  # what was said once must hold nobody back later
 
 
 async def watch(

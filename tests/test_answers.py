@@ -4,7 +4,9 @@ from toolkit.answers import (
     LONGEST,
     final_answer,
     gold_answer,
+    joined_boxes,
     last_boxed,
+    loose_answer,
     norm_sha,
     normalise_solution,
     own_solution,
@@ -107,3 +109,41 @@ def test_what_follows_the_solution_is_not_part_of_its_identity() -> None:
 def test_an_identity_is_sixteen_hex_digits_even_of_broken_text() -> None:
     assert len(norm_sha("\ud800")) == 16
     int(norm_sha(""), 16)
+
+
+def test_boxes_with_only_a_joining_word_between_them_are_a_list() -> None:
+    assert joined_boxes(r"so \boxed{-2} \quad \text{and} \quad \boxed{1}.") == "-2, 1"
+    assert joined_boxes(r"\boxed{2}, \boxed{3}, \boxed{5}") == "2, 3, 5"
+    assert joined_boxes(r"\boxed{1} papers and \boxed{2} bins") == "1, 2"
+    assert joined_boxes(r"\boxed{1} is the first guess. \boxed{2}") is None
+    assert joined_boxes(r"\boxed{1}") is None
+
+
+def test_a_stated_final_answer_after_the_box_outranks_it() -> None:
+    text = r"she has $\boxed{255}$ more. Final Answer: The final answer is $10455$. I hope it is correct."
+    assert final_answer(text) == "10455"
+    assert final_answer(r"so \boxed{3}. The final answer is positive.") == "3"
+
+
+@pytest.mark.parametrize("mark", ["\n<human>: ", "\nUser: ", "<|im_start|>user\n", "<|eot_id|>"])
+def test_what_follows_the_models_turn_is_cut_off(mark: str) -> None:
+    assert final_answer(f"The answer is 4.{mark}Thanks. The answer is 6.") == "4"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("The largest $n$ is 34.", "34"),
+        (r"Therefore $x \geq 5$ is the solution.", r"x \geq 5"),
+        ("so the number is 10 which is 1,000.99 in all", "1000.99"),
+        ("The answer is 7, and 8 is not.", "7, and 8 is not"),
+        ("It is 3 or 5.", None),
+        ("There are 3 dozen eggs", None),
+        ("I cannot say", None),
+        ("The answer is NO_SOLUTION", None),
+    ],
+)
+def test_prose_counts_by_its_last_formula_or_number_unless_it_names_alternatives(
+    text: str, answer: str | None
+) -> None:
+    assert loose_answer(text) == answer

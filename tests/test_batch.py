@@ -350,6 +350,63 @@ async def test_stopping_leaves_the_batch_and_a_later_run_collects_it(tmp_path: P
     assert bench.submits() == 1
 
 
+# -- an arm that changed while its batch was out
+
+
+async def left_behind(tmp_path: Path, serve: Serve) -> Bench:
+    """A batch is out, and the run file names another arm now."""
+    bench = Bench(tmp_path / "ledger.sqlite", serve(app(processing=0.3)))
+    stop = asyncio.Event()
+    bench.on_sleep = stop.set
+    await bench.sample(stop=stop)
+    bench.on_sleep = lambda: None
+    await asyncio.sleep(0.3)  # the simulated provider works on it
+    return bench
+
+
+async def test_a_batch_no_arm_can_collect_counts_as_spent_until_it_is_resolved(
+    tmp_path: Path, serve: Serve
+) -> None:
+    bench = await left_behind(tmp_path, serve)
+    result = await bench.sample(names=("another",))
+    assert result.missing == {"another": 0}
+    assert "status RUN --uncertain paid|unpaid" in result.notes[0]
+    settled, reserved, uncertain = bench.spent()
+    assert reserved == 0
+    assert uncertain == pytest.approx(12 * BOUND, rel=0.1)
+    with Ledger(bench.path) as ledger:
+        assert ledger.resolve("unpaid") == 12
+        assert ledger.spent.committed == settled
+
+
+@pytest.mark.parametrize("verdicts", [0, 1])
+async def test_an_arm_that_is_put_back_collects_its_batch_and_pays_once(
+    tmp_path: Path, serve: Serve, verdicts: int
+) -> None:
+    bench = await left_behind(tmp_path, serve)
+    await bench.sample(names=("another",))
+    with Ledger(bench.path) as ledger:
+        for (attempt,) in list(ledger.rows("SELECT id FROM attempt WHERE state='uncertain'"))[:verdicts]:
+            ledger.resolve("paid", attempt)  # and is not collected, since its fate is settled
+    before = bench.submits()
+    result = await bench.sample()
+    assert result.missing == {"cheap": 0}
+    assert bench.submits() - before == verdicts
+    assert bench.spent()[1:] == (0, 0)
+
+
+async def test_the_spend_in_memory_follows_a_batch_that_is_left_and_taken_up(
+    tmp_path: Path, serve: Serve
+) -> None:
+    bench = await left_behind(tmp_path, serve)
+    with Ledger(bench.path) as ledger:
+        (arm,) = (row[0] for row in ledger.arms())
+        for arms, stranded in (([], 1), ([arm], 0), ([None], 1), ([arm], 0)):
+            assert await ledger.strand_batches(arms) == stranded
+            assert ledger.spent == ledger.spend()
+            assert bool(ledger.live_batches()) is not bool(stranded)
+
+
 # -- parts and batches that fail
 
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from toolkit import batching, config, cost, endpoints, pipeline
+from toolkit import batching, config, cost, endpoints, pipeline, planning
 from toolkit.errors import InputError, Refused
 from toolkit.job import Job
 from toolkit.ledger import Ledger
@@ -94,20 +94,45 @@ def test_the_same_dollars_plan_twice_the_draws_in_batches(tmp_path: Path) -> Non
     budget = {"usd": "0.01", "match": "price"}
     one = job(tmp_path, "http://x", budget=budget, sampling={"batch": False})
     two = job(tmp_path, "http://x", budget=budget, sampling={"batch": True})
-    plain, batched = (pipeline.make_plan(j).arms["m"].draws_per_problem for j in (one, two))
+    plain, batched = (planning.make_plan(j).parts["m"].draws_per_problem for j in (one, two))
     assert batched == pytest.approx(2 * plain, abs=1)
 
 
 def test_a_model_without_a_batch_price_is_refused_with_a_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no batch price of m is known: set price\.batch"):
-        pipeline.make_plan(job(tmp_path, "http://x", price={"input": "0.5", "output": "1.5"}))
+        planning.make_plan(job(tmp_path, "http://x", price={"input": "0.5", "output": "1.5"}))
+
+
+async def stop_once_a_batch_is_out(root: str, stop: asyncio.Event) -> None:
+    async with httpx.AsyncClient() as client:
+        for _ in range(1000):
+            if (await client.get(f"{root}/v1/batches")).json()["data"]:
+                break
+            await asyncio.sleep(0.01)  # it is submitted by itself
+    stop.set()
+
+
+async def test_plain_sampling_goes_on_where_only_an_earlier_arms_batch_is_out(
+    tmp_path: Path, serve: Serve
+) -> None:
+    root, stop = serve(provider(processing=3600)), asyncio.Event()
+    stopping = asyncio.ensure_future(stop_once_a_batch_is_out(root, stop))
+    await sampled(job(tmp_path, root), stop=stop)
+    await stopping
+    changed = job(tmp_path, root, sampling={}, decoding={"max_tokens": 61})
+    assert (await sampled(changed, pipeline.draw)).missing == {"m": 0}
+    with changed.open() as ledger:
+        assert ledger.spent.uncertain > 0
+        assert ledger.resolve("unpaid") == 8
+        assert ledger.spent.uncertain == 0
 
 
 async def test_plain_sampling_is_refused_while_a_batch_is_out(tmp_path: Path, serve: Serve) -> None:
     """Its draws would be bought twice."""
     root, stop = serve(provider(processing=3600)), asyncio.Event()
-    asyncio.get_running_loop().call_later(0.3, stop.set)
+    stopping = asyncio.ensure_future(stop_once_a_batch_is_out(root, stop))
     assert (await sampled(job(tmp_path, root), stop=stop)).interrupted
+    await stopping
     with pytest.raises(InputError, match="still out: collect them with `pricematch sample --batch`"):
         await sampled(job(tmp_path, root, sampling={}), pipeline.draw)
     assert stats(root)["draws"] == 8

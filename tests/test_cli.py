@@ -82,7 +82,7 @@ def assert_one_line(said: tuple[int, str, str], code: int, *words: str) -> None:
         ({"budget": {"usd": 1, "match": "guesswork"}}, ["budget.match", "price"]),
         ({"budget": {"match": "price"}}, ["exactly one of usd, flops and draws"]),
         ({"problems": {"source": "nowhere.jsonl"}}, ["nowhere.jsonl", "no such file"]),
-        ({"judge": {"model": "cheap"}}, ["judge is not available yet"]),
+        ({"judge": {"model": "cheap"}}, ["judge.model"]),
         ({"prompt": "no-such-prompt"}, ["prompt", "gsm8k"]),
     ],
 )

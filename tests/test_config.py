@@ -148,35 +148,6 @@ def test_several_mistakes_are_counted(tmp_path: Path) -> None:
     assert mistake(written(tmp_path, changes)).endswith("(and 2 more)")
 
 
-@pytest.mark.parametrize(
-    ("changes", "key"),
-    [
-        ({"judge": {"model": "x"}}, "judge"),
-        ({"arms": {"both": ["cheap", "strong"]}}, "both"),
-        ({"budget.policy": "uniform"}, "policy"),
-        ({"budget.pilot": 10}, "pilot"),
-        ({"verify": {"unsafe": True}}, "unsafe"),
-        ({"dataset": {"per_problem": 4}}, "per_problem"),
-        ({"dataset": {"include_gold": True}}, "include_gold"),
-        ({"finetune": {"lora": {"r": 8}}}, "lora"),
-        ({"finetune": {"learning_rates": [1e-5]}}, "learning_rates"),
-        ({"evaluate": {"maj_k": [1, 8]}}, "maj_k"),
-        ({"evaluate": {"seeds": 3}}, "seeds"),
-    ],
-    ids=str,
-)
-def test_a_key_whose_work_comes_later_is_refused_by_name(
-    tmp_path: Path, changes: dict[str, Any], key: str
-) -> None:
-    message = mistake(written(tmp_path, changes))
-    assert "not available yet" in message
-    assert key in message
-
-
-def test_a_later_key_left_at_its_default_is_no_mistake(tmp_path: Path) -> None:
-    assert loaded(tmp_path, {"verify": {"unsafe": False}}).verify.unsafe is False
-
-
 # --- values --------------------------------------------------------------------------------------
 
 
@@ -215,8 +186,48 @@ def test_the_cap_is_the_budget_unless_given(tmp_path: Path) -> None:
 
 
 def test_without_arms_there_is_one_per_model(tmp_path: Path) -> None:
-    assert loaded(tmp_path).arm_models() == {"cheap": "cheap", "strong": "strong"}
-    assert loaded(tmp_path, {"arms": {"wc": ["cheap"]}}).arm_models() == {"wc": "cheap"}
+    assert loaded(tmp_path).members() == {"cheap": ("cheap",), "strong": ("strong",)}
+    assert loaded(tmp_path, {"arms": {"wc": ["cheap"]}}).members() == {"wc": ("cheap",)}
+
+
+def test_an_arm_of_several_models_is_drawn_in_parts_that_share_its_budget(tmp_path: Path) -> None:
+    run = loaded(
+        tmp_path, {"arms": {"wc": ["cheap"], "both": {"models": ["cheap", "strong"], "weights": [3, 1]}}}
+    )
+    assert run.parts() == {
+        "wc": ("wc", "cheap"),
+        "both/cheap": ("both", "cheap"),
+        "both/strong": ("both", "strong"),
+    }
+    assert [run.weight("both", m) for m in ("cheap", "strong")] == [0.75, 0.25]
+    assert run.weight("wc", "cheap") == 1
+
+
+def test_a_policy_is_the_budgets_unless_the_arm_has_its_own(tmp_path: Path) -> None:
+    own = {"models": ["cheap", "strong"], "policy": "cascade"}
+    run = loaded(tmp_path, {"arms": {"plain": ["cheap"], "first": own}})
+    assert [run.policy_of(arm).name for arm in ("plain", "first")] == ["uniform", "cascade"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"arms": {"one": {"models": ["cheap"], "policy": "cascade"}}}, "a cascade needs two models"),
+        ({"budget.policy": "mix"}, "needs a pilot: set budget.pilot"),
+        ({"budget.policy": "until_correct", "budget.match": "samples"}, "set budget.match to price"),
+        ({"arms": {"both": {"models": ["cheap", "strong"], "weights": [1]}}}, "1 weights for 2 models"),
+        ({"arms": {"twice": ["cheap", "cheap"]}}, "a model stands twice"),
+        (
+            {"models.cheap.gpu": {"usd_per_hour": 2}, "models.cheap.price": {"input": 1, "output": 2}},
+            "not both",
+        ),
+    ],
+    ids=str,
+)
+def test_a_layout_that_cannot_be_drawn_is_refused_with_a_line(
+    tmp_path: Path, changes: dict[str, Any], line: str
+) -> None:
+    assert line in mistake(written(tmp_path, changes))
 
 
 def test_a_models_own_decoding_wins_key_by_key() -> None:

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import socket
 import sqlite3
@@ -13,6 +14,7 @@ import prompts
 from toolkit import dataset, spec
 from toolkit.cost import price as priced
 from toolkit.cost import price_row
+from toolkit.errors import InputError
 from toolkit.ledger import Intent, Ledger, Settlement
 from toolkit.types import Choice, Finish, Outcome, Problem, Usage, Verdict
 
@@ -33,21 +35,32 @@ class World:
     ledger: Ledger
     arm: int
     problems: dict[int, Problem]
-    directory: Path
+    root: Path
 
-    def build(self, dedup: str = "none", **more: Any) -> dataset.Summary:
-        arguments: dict[str, Any] = {
-            "verifier": VERIFIER,
-            "spec": spec.Dataset(dedup=dedup),
-            "directory": self.directory,
-            "facts": FACTS,
-        }
-        return dataset.build(self.ledger, "cheap", self.arm, self.problems, PROMPT, **(arguments | more))
+    @property
+    def directory(self) -> Path:
+        return self.root / "cheap"
 
-    def rows(self) -> list[dict[str, Any]]:
+    def material(self, **more: Any) -> dataset.Material:
+        fields = {f.name: more.pop(f.name) for f in dataclasses.fields(dataset.Material) if f.name in more}
+        known = {"verifier": VERIFIER, "problems": self.problems, "spec": spec.Dataset(**more)}
+        return dataset.Material(reader=self.ledger, prompt=PROMPT, **(known | fields))
+
+    def build_all(
+        self, arms: dict[str, list[dataset.Part]] | None = None, **more: Any
+    ) -> dict[str, dataset.Summary]:
+        """Every dataset; keys of the run file's `dataset`, or fields of Material, as keywords."""
+        arms = {"cheap": [dataset.Drawn(self.arm)]} if arms is None else arms
+        built = dataset.build(self.material(**more), arms, self.root, lambda _: FACTS)
+        return {summary.arm: summary for summary in built}
+
+    def build(self, draws: int | None = None, **more: Any) -> dataset.Summary:
+        return self.build_all({"cheap": [dataset.Drawn(self.arm, draws)]}, **more)["cheap"]
+
+    def rows(self, name: str = "cheap") -> list[dict[str, Any]]:
         from datasets import load_from_disk
 
-        return list(load_from_disk(str(self.directory)))
+        return list(load_from_disk(str(self.root / name)))
 
 
 # problem, idx, text, outcome, norm_sha
@@ -80,16 +93,16 @@ async def world(tmp_path: Path) -> World:
         verdicts.append((draw, "4", Verdict(outcome, None, norm_sha)))
     ledger.add_verdicts(*VERIFIER, verdicts)
     ledger.add_verdicts("math", "2", [(d, g, Verdict(Outcome.CORRECT, None, "z")) for d, g, _ in verdicts])
-    return World(ledger, arm, dict(zip(keys, problems, strict=True)), tmp_path / "dataset" / "cheap")
+    return World(ledger, arm, dict(zip(keys, problems, strict=True)), tmp_path / "dataset")
 
 
 def test_only_correct_draws_of_this_verifier_become_rows_in_order(world: World) -> None:
     summary = world.build()
     assert [(r["problem"], r["idx"]) for r in world.rows()] == [("p0", 1), ("p1", 0), ("p1", 2), ("p1", 3)]
     assert {r["verdict"] for r in world.rows()} == {"correct"}
-    assert summary == dataset.Summary("cheap", rows=4, problems=2)
+    assert (summary.arm, summary.rows, summary.problems, summary.skipped) == ("cheap", 4, 2, None)
     said = json.loads((world.directory / "summary.json").read_text())
-    assert said == {"arm": "cheap", "rows": 4, "problems": 2, "skipped": None}
+    assert said == json.loads(json.dumps(dataclasses.asdict(summary)))
 
 
 def test_the_prompt_is_the_text_the_model_was_asked(world: World) -> None:
@@ -104,6 +117,15 @@ def test_a_solution_ends_where_the_model_began_a_problem_of_its_own(world: World
     world.build()
     texts = {(r["problem"], r["idx"]): r["completion"] for r in world.rows()}
     assert texts["p1", 0] == [{"role": "assistant", "content": "2 + 2 = 4. The answer is 4."}]
+
+
+def test_neither_the_gold_answer_nor_the_human_solution_is_ever_in_a_prompt(world: World) -> None:
+    """Trap 14."""
+    for key, problem in list(world.problems.items()):
+        world.problems[key] = dataclasses.replace(problem, answer="GOLD", solution="#### GOLD")
+    world.build(include_gold=True)
+    assert not [row for row in world.rows() if "GOLD" in row["prompt"][0]["content"]]
+    assert sum("GOLD" in row["completion"][0]["content"] for row in world.rows()) == 3
 
 
 def test_every_row_names_its_draw_attempt_price_and_model(world: World) -> None:
@@ -124,10 +146,11 @@ def test_parquet_holds_the_same_rows(world: World) -> None:
 
     world.build()
     assert pyarrow.parquet.read_table(world.directory / "data.parquet").to_pylist() == world.rows()
+    assert [json.loads(line) for line in (world.directory / "data.jsonl").open()] == world.rows()
 
 
-def test_exact_dedup_keeps_the_first_of_equal_solutions(world: World) -> None:
-    world.build(dedup="exact")
+def test_normalised_dedup_keeps_the_first_of_equal_solutions(world: World) -> None:
+    world.build(dedup="normalised")
     assert [(r["problem"], r["idx"]) for r in world.rows()] == [("p0", 1), ("p1", 0), ("p1", 2)]
 
 
@@ -141,10 +164,19 @@ def test_draws_beyond_the_plan_and_problems_outside_the_run_are_left_out(world: 
 
 def test_an_arm_without_a_correct_draw_is_skipped_and_its_older_rows_are_gone(world: World) -> None:
     world.build()
-    summary = world.build(verifier=("math", "99"))
+    unlucky = {key: p for key, p in world.problems.items() if p.id == "p2"}
+    summary = world.build(problems=unlucky)
     assert summary.skipped == "no correct draw"
     assert [p.name for p in world.directory.iterdir()] == ["summary.json"]
     assert json.loads((world.directory / "summary.json").read_text())["skipped"] == "no correct draw"
+
+
+def test_draws_that_were_never_judged_are_an_error_of_one_line_and_not_an_empty_dataset(world: World) -> None:
+    world.build()
+    before = world.rows()
+    with pytest.raises(InputError, match=r"no verdict of math 99 .*run `pricematch verify` first$"):
+        world.build(verifier=("math", "99"))
+    assert world.rows() == before
 
 
 def test_the_card_states_spend_prices_decoding_verifier_and_matching(world: World) -> None:
@@ -160,7 +192,7 @@ def test_the_card_states_spend_prices_decoding_verifier_and_matching(world: Worl
     assert header["decoding"] == {"temperature": 0.7, "top_k": 3}
     assert header["verifier"] == "math 3"
     assert header["match"] == "price"
-    assert "matched by: price." in card
+    assert "matched by cost: equal money spent." in card
     assert "https://vendor.example/terms" in card
     assert header["metrics"] == FACTS["metrics"]
 
@@ -169,22 +201,12 @@ def test_an_unpriced_arm_says_so_instead_of_zero(world: World) -> None:
     arm = world.ledger.add_arm("given", "elsewhere", "imported", {}, "other")
     world.ledger.import_draws(arm, [(key, 0, "The answer is 2.", None) for key in world.problems])
     draws = [d for (d,) in world.ledger.rows("SELECT id FROM draw WHERE arm=?", (arm,))]
-    world.ledger.add_verdicts(*VERIFIER, [(d, "2", Verdict(Outcome.CORRECT, "2", "x")) for d in draws])
-    dataset.build(
-        world.ledger,
-        "given",
-        arm,
-        world.problems,
-        PROMPT,
-        verifier=VERIFIER,
-        spec=spec.Dataset(),
-        directory=world.directory,
-        facts={},
-    )
-    card = (world.directory / "README.md").read_text()
+    world.ledger.add_verdicts(*VERIFIER, [(d, "2", Verdict(Outcome.CORRECT, "2", "f")) for d in draws])
+    world.build_all({"given": [dataset.Drawn(arm)]})
+    card = (world.root / "given" / "README.md").read_text()
     assert yaml.safe_load(card.split("---\n")[1])["pricematch"]["spend_usd"] is None
     assert "cost not priced" in card
-    assert [r["price_id"] for r in world.rows()] == [None] * 3
+    assert [r["price_id"] for r in world.rows("given")] == [None] * 3
 
 
 def test_a_rebuild_writes_the_same_rows_to_the_byte(world: World) -> None:

@@ -1,17 +1,21 @@
 import math
 import time
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pytest
 
 from toolkit import estimators
 from toolkit.estimators import (
+    bounded_mean,
     coverage,
+    effective_size,
     expected_correct,
     expected_distinct,
     interval,
     mean_estimate,
+    mixed_coverage,
+    mixed_distinct,
     paired_difference,
     ratio_estimate,
     resampled_means,
@@ -88,6 +92,48 @@ def test_distinct_solutions_match_brute_force(multiplicities: tuple[int, ...]) -
         assert got == pytest.approx([brute], abs=1e-12)
 
 
+Labels = list[int | None]  # of draws: which solution it is; None is not correct
+
+
+def chosen(parts: list[Labels], ks: tuple[int, ...]) -> list[set[int]]:
+    """By brute force: the correct solutions in every choice of k_j draws of each part."""
+    choices = product(*(combinations(labels, k) for labels, k in zip(parts, ks, strict=True)))
+    return [{u for draws in choice for u in draws if u is not None} for choice in choices]
+
+
+MIXTURES: list[list[Labels]] = [
+    [[0, 0, 1, None], [1, 2, None]],
+    [[None, None, None], [0, 0]],
+    [[0, 1, 2, 3, None], [0, None, None], [3, 3]],
+]
+
+
+@pytest.mark.parametrize("parts", MIXTURES)
+def test_a_mixture_matches_brute_force_over_all_choices_from_its_parts(parts: list[Labels]) -> None:
+    sizes = [ints(len(labels)) for labels in parts]
+    correct = [ints(sum(u is not None for u in labels)) for labels in parts]
+    solutions = sorted({u for labels in parts for u in labels if u is not None})
+    times = np.array([[labels.count(u) for labels in parts] for u in solutions])
+    for ks in product(*(range(len(labels) + 1) for labels in parts)):
+        sets = chosen(parts, ks)
+        got = mixed_coverage(sizes, correct, ks)
+        assert got == pytest.approx([sum(map(bool, sets)) / len(sets)], abs=1e-12)
+        got = mixed_distinct(sizes, np.zeros(len(solutions), np.int64), times, ks)
+        assert got == pytest.approx([sum(map(len, sets)) / len(sets)], abs=1e-12)
+
+
+def test_a_mixture_of_one_part_is_that_part() -> None:
+    draws, correct = ints(5, 7, 7), ints(0, 3, 7)
+    assert mixed_coverage([draws], [correct], (4,)).tolist() == coverage(draws, correct, 4).tolist()
+
+
+def test_equal_entries_may_be_counted_instead_of_repeated() -> None:
+    problem, times = ints(0, 0, 1, 0), ints(2, 2, 3, 1)
+    listed = expected_distinct(ints(8, 9), problem, times, 3)
+    packed = expected_distinct(ints(8, 9), ints(0, 0, 1), ints(2, 1, 3), 3, ints(2, 1, 1))
+    assert packed == pytest.approx(listed)
+
+
 def test_distinct_solutions_are_counted_for_the_problem_they_belong_to() -> None:
     got = expected_distinct(ints(2, 2, 2), ints(2, 0, 2), ints(1, 2, 1), 2)
     assert got == pytest.approx([1, 0, 2])
@@ -112,6 +158,56 @@ def test_an_interval_at_the_boundary_is_not_a_point(value: float, low_is: bool, 
     got = mean_estimate(values, resampled_means(values[:, None], 200, 0)[:, 0])
     assert (got.low == value, got.high == value) == (low_is, high_is)
     assert got.high - got.low == pytest.approx(wilson(0, 20).high)
+
+
+@pytest.mark.parametrize("successes", [0, 1, 7, 100, 193, 200])
+def test_yes_or_no_values_have_wilsons_interval(successes: int) -> None:
+    values = np.array([1.0] * successes + [0.0] * (200 - successes))
+    got, expected = bounded_mean(values), wilson(successes, 200)
+    assert (got.value, got.low, got.high) == pytest.approx(
+        (expected.value, expected.low, expected.high), abs=1e-12
+    )
+
+
+def test_values_that_vary_less_are_known_more_exactly_and_never_outside_their_range() -> None:
+    rng = np.random.default_rng(0)
+    smooth = 0.9 + 0.1 * rng.random(100)
+    assert effective_size(smooth) > 500
+    got = bounded_mean(30 * smooth, 30)
+    assert 0 <= got.low < got.value < got.high <= 30
+    assert got.high - got.low < 30 * 0.06
+
+
+@pytest.mark.parametrize("n", [200, 7500])
+@pytest.mark.parametrize("p", [0.05, 0.3, 0.8, 0.97])
+def test_score_intervals_hold_the_truth_93_to_97_times_in_100_also_near_the_ends(n: int, p: float) -> None:
+    # every number of successes there may be, weighed by its binomial chance: exact, so no luck is in it
+    successes = np.arange(n + 1)
+    logs = np.cumsum(np.log((n - successes[:-1]) / (successes[:-1] + 1) * p / (1 - p)))
+    chance = np.exp(n * math.log1p(-p) + np.concatenate(([0.0], logs)))
+    likely = successes[chance > 1e-7]
+    held = 0.0
+    for c in likely:
+        got = wilson(int(c), n)
+        held += chance[c] * (got.low <= p <= got.high)
+    assert 0.93 <= held <= 0.97
+
+
+def test_means_near_one_keep_their_intervals_where_the_bootstrap_loses_them() -> None:
+    rng = np.random.default_rng(2)
+    a, b, m, k, problems, worlds = 0.36, 0.04, 30, 30, 200, 400
+    truth = 1 - math.prod((b + i) / (a + b + i) for i in range(k))
+    ours = bootstrap = 0
+    for world in range(worlds):
+        values = coverage(np.full(problems, m), rng.binomial(m, rng.beta(a, b, problems)), k)
+        got = bounded_mean(values)
+        ours += got.low <= truth <= got.high
+        low, high = interval(resampled_means(values[:, None], 300, world)[:, 0])
+        bootstrap += low <= truth <= high
+    assert truth > 0.97
+    assert 0.92 <= ours / worlds <= 0.985
+    assert bootstrap / worlds < 0.93
+    assert ours - bootstrap >= 0.01 * worlds
 
 
 def test_bootstrap_intervals_hold_the_truth_about_95_times_in_100() -> None:

@@ -11,11 +11,11 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from toolkit.errors import Kind, ProviderError
-from toolkit.limits import Limiter, Load
+from toolkit.limits import Limiter, Load, spend_window
 from toolkit.limits.adaptive import START
 from toolkit.limits.windows import BURST, GRAINS, MARGIN, Window
 from toolkit.spec import Limits
-from toolkit.types import Usage
+from toolkit.types import PICO, Usage
 
 
 class Clock:
@@ -511,6 +511,59 @@ async def test_a_stated_concurrency_never_moves() -> None:
     await succeed(limited, 100, together=10)
     await fail(limited)
     assert limited.concurrency == 5
+
+
+@pytest.mark.parametrize("longer", [{"usd_per_10_minutes": 10}, {"requests_per_day": 10_000}])
+async def test_dollars_and_days_say_nothing_of_the_rate_so_refusals_still_count(
+    longer: dict[str, float],
+) -> None:
+    limited = limiter(Clock(), **longer)
+    assert limited.concurrency == START
+    await fail(limited)
+    assert limited.concurrency < START
+
+
+# -- dollars that several models spend
+
+
+async def test_models_of_one_account_spend_the_same_dollars() -> None:
+    clock = Clock()
+    limits = Limits(usd_per_10_minutes=10)
+    purse = spend_window(limits)
+    cheap, strong = (Limiter(limits, clock, clock, clock.later, spend=purse) for _ in range(2))
+    loads = [Load(pico=int(2.5 * PICO))] * 4
+    first, second = await asyncio.gather(admitted(cheap, clock, loads), admitted(strong, clock, loads))
+    assert sum(at < 600 for at in first + second) == 4
+    assert max(first + second) < 610
+
+
+async def test_what_another_model_gives_back_is_noticed_within_seconds() -> None:
+    clock = Clock()
+    limits = Limits(usd_per_10_minutes=10)
+    purse = spend_window(limits)
+    cheap, strong = (Limiter(limits, clock, clock, clock.later, spend=purse) for _ in range(2))
+    start = clock()
+    async with cheap.slot(Load(pico=10 * PICO)) as slot:
+        waiting = asyncio.ensure_future(admitted(strong, clock, [Load(pico=PICO)]))
+        for _ in range(10):  # looks of the one that waits
+            await asyncio.sleep(0)
+        given_back = clock() - start
+        slot.settle(None, PICO)
+        (at,) = await waiting
+    assert 0 < given_back <= at <= given_back + 2
+
+
+# -- what holds
+
+
+async def test_every_limit_that_holds_is_told_with_where_it_comes_from() -> None:
+    limited = limiter(Clock(), requests_per_minute=600, usd_per_10_minutes=10)
+    limited.learn({"x-ratelimit-limit-tokens": "150000", "x-ratelimit-limit-requests": "900"})
+    assert list(limited.gauges.holding()) == [
+        ("requests_per_minute", "600 requests/min", False),
+        ("tokens_per_minute", "150,000 tokens/min", True),
+        ("usd_per_10_minutes", "$10/10 min", False),
+    ]
 
 
 # -- a rate nobody states

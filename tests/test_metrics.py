@@ -1,15 +1,22 @@
 import asyncio
+import hashlib
 import json
+import sqlite3
 from collections.abc import Iterator, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from toolkit import metrics
 from toolkit.answers import norm_sha
 from toolkit.errors import InputError
-from toolkit.ledger import Intent, Ledger, Settlement
+from toolkit.ledger import Intent, Ledger, Reader, Settlement
+from toolkit.metrics import Part, tally
+from toolkit.metrics.arm import Arm
+from toolkit.metrics.tally import Counted, Tally
 from toolkit.types import Choice, Finish, Outcome, Problem, Usage, Verdict
 
 VERIFIER = ("math", "test")
@@ -45,24 +52,34 @@ def draw(
     return row, problems
 
 
+def sha(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def judge(ledger: Ledger, arm: int) -> None:
+    """The calculations of a text are what stands after its "="; none is ""."""
+
     def verdict(text: str) -> Verdict:
         outcome = {"+": Outcome.CORRECT, "t": Outcome.TIMEOUT}.get(text[:1], Outcome.INCORRECT)
-        return Verdict(outcome, None, norm_sha(text))
+        _, said, calculations = text.partition("=")
+        return Verdict(outcome, None, norm_sha(text), sha(calculations.strip()) if said else "")
 
     rows = [(d.id, "4", verdict(d.text)) for d in ledger.draws([arm]) if not d.text.startswith("?")]
     ledger.add_verdicts(*VERIFIER, rows)
 
 
 def measure(ledger: Ledger, arms: dict[str, int], problems: list[int], **changes: Any) -> dict[str, Any]:
-    settings: dict[str, Any] = {
-        "planned": dict.fromkeys(arms, 2),
-        "ks": (),
-        "verifier": VERIFIER,
-        "flops_per_token": dict.fromkeys(arms, 18),
-        "resamples": 200,
-        "seed": 0,
-    }
+    """Arms of one part each, planned to have two draws unless told otherwise."""
+    planned = changes.pop("planned", {})
+    per_token = changes.pop("flops_per_token", {})
+    parts = {n: [Part(row, planned.get(n, 2), per_token.get(n, 18))] for n, row in arms.items()}
+    return measure_parts(ledger, parts, problems, **changes)
+
+
+def measure_parts(
+    ledger: Reader, arms: dict[str, list[Part]], problems: list[int], **changes: Any
+) -> dict[str, Any]:
+    settings: dict[str, Any] = {"ks": (), "verifier": VERIFIER, "resamples": 200, "seed": 0}
     return metrics.measure(ledger, arms, problems, **(settings | changes))
 
 
@@ -82,7 +99,16 @@ def test_the_figures_of_a_small_run_by_hand(ledger: Ledger) -> None:
     assert {k: x["value"] for k, x in got["coverage"].items()} == {"1": 0.625, "2": 0.75}
     two = {name: x["value"] for name, x in got["diversity"]["2"].items()}
     assert two == pytest.approx(
-        {"per_problem": 5 / 4, "per_solved": 5 / 3, "unique_per_problem": 1.0, "unique_per_solved": 4 / 3}
+        {
+            "per_problem": 5 / 4,
+            "per_solved": 5 / 3,
+            "unique_per_problem": 1.0,
+            "unique_per_solved": 4 / 3,
+            "exact_per_problem": 5 / 4,
+            "exact_per_solved": 5 / 3,
+            "equations_per_problem": 1.0,
+            "equations_per_solved": 4 / 3,
+        }
     )
     assert got["tokens"] == {"prompt": 80, "cached": 0, "output": 160, "thinking": 40}
     assert got["usd"] == 8 * 1000 / 10**12
@@ -100,7 +126,7 @@ def test_every_estimate_lies_in_its_interval_and_the_whole_is_json(ledger: Ledge
     ]
     estimates = [*got["coverage"].values(), *(x for row in got["diversity"].values() for x in row.values())]
     assert all(x["low"] <= x["value"] <= x["high"] for x in estimates)
-    assert len(estimates) == 10
+    assert len(estimates) == 18
 
 
 def test_raw_diversity_is_coverage_times_diversity_per_solved_and_k_times_pass_at_1(ledger: Ledger) -> None:
@@ -191,6 +217,236 @@ def test_an_arm_that_solves_nothing_has_no_cost_per_correct_and_no_diversity_per
     assert got["diversity"]["2"]["per_solved"] is None
     assert got["coverage"]["2"]["low"] == 0
     assert 0.3 < got["coverage"]["2"]["high"] < 0.6  # Wilson: 0 of 5 problems
+
+
+def diversity_at_2(ledger: Ledger, arm: int, problems: list[int]) -> dict[str, float]:
+    got = measure(ledger, {"cheap": arm}, problems)["models"]["cheap"]["diversity"]["2"]
+    return {key.removesuffix("_per_problem"): x["value"] for key, x in got.items() if "per_problem" in key}
+
+
+def test_three_levels_of_the_same_solution_text_normalised_text_and_calculations(ledger: Ledger) -> None:
+    spaced = draw(ledger, "spaced", [["+ a", "+a"]])
+    assert diversity_at_2(ledger, *spaced) == {"per_problem": 2, "exact": 2, "unique": 1, "equations": 1}
+    worded = draw(ledger, "worded", [["+so =2+2", "+thus =2+2"]])
+    assert diversity_at_2(ledger, *worded) == {"per_problem": 2, "exact": 2, "unique": 2, "equations": 1}
+    copied = draw(ledger, "copied", [["+so =2+2", "+so =2+2"]])
+    assert diversity_at_2(ledger, *copied) == {"per_problem": 2, "exact": 1, "unique": 1, "equations": 1}
+
+
+def test_solutions_without_calculations_are_not_the_same_list_of_calculations(ledger: Ledger) -> None:
+    arm = draw(ledger, "cheap", [["+a", "+b"]])
+    assert diversity_at_2(ledger, *arm)["equations"] == 2
+
+
+def test_the_same_solution_of_two_problems_is_counted_for_each(ledger: Ledger) -> None:
+    arm = draw(ledger, "cheap", [["+a", "+a"], ["+a", "+b"]])
+    assert diversity_at_2(ledger, *arm)["unique"] == 1.5
+
+
+@pytest.mark.parametrize("migrated", [True, False])
+def test_a_ledger_judged_before_the_new_identities_still_measures_with_null_and_the_reason(
+    tmp_path: Path, migrated: bool
+) -> None:
+    path = tmp_path / "old.sqlite"
+    with Ledger(path) as ledger:
+        arm, problems = draw(ledger, "cheap", [["+a", "+a"], ["-", "+b"]])
+    with sqlite3.connect(path) as db:
+        if migrated:
+            db.execute("UPDATE verdict SET exact_sha=NULL, equations_sha=NULL")
+        else:
+            db.execute("ALTER TABLE verdict DROP COLUMN exact_sha")
+            db.execute("ALTER TABLE verdict DROP COLUMN equations_sha")
+    with Reader(path) as reader:
+        got = measure_parts(reader, {"cheap": [Part(arm, 2)]}, problems)["models"]["cheap"]
+    two = got["diversity"]["2"]
+    assert (two["unique_per_problem"]["value"], two["per_problem"]["value"]) == (1, 1.5)
+    absent = ("exact_per_problem", "exact_per_solved", "equations_per_problem", "equations_per_solved")
+    assert [two[key] for key in absent] == [None] * 4
+    assert set(got["not_computed"]) == {"exact", "equations"}
+    assert "judge them again" in got["not_computed"]["exact"]
+
+
+def mixture(ledger: Ledger) -> tuple[list[Part], list[int]]:
+    weak, problems = draw(ledger, "weak", [["+a", "+b", "-", "-"], ["-", "-", "-", "+c"]])
+    strong, _ = draw(ledger, "strong", [["+a", "-"], ["-", "+d"]])
+    return [Part(weak, 3, 18), Part(strong, 1, 54)], problems
+
+
+def test_a_mixture_is_the_share_of_all_choices_of_its_parts_draws(ledger: Ledger) -> None:
+    parts, problems = mixture(ledger)
+    got = measure_parts(ledger, {"both": parts}, problems)["models"]["both"]
+    chosen = [  # every 3 of the weak draws with every 1 of the strong ones, by hand
+        [{*three, one} for three in combinations(weak, 3) for one in strong]
+        for weak, strong in (
+            (["a", "b", None, None], ["a", None]),
+            ([None, None, None, "c"], [None, "d"]),
+        )
+    ]
+    kept = [[x - {None} for x in each] for each in chosen]
+    covered = [sum(bool(x) for x in each) / len(each) for each in kept]
+    distinct = [sum(len(x) for x in each) / len(each) for each in kept]
+    assert got["coverage"]["4"]["value"] == pytest.approx(sum(covered) / 2)
+    assert got["diversity"]["4"]["unique_per_problem"]["value"] == pytest.approx(sum(distinct) / 2)
+    assert got["planned"] == 4
+    assert got["draws"] == 12
+
+
+def test_a_mixture_is_estimated_only_where_k_splits_in_its_proportion(ledger: Ledger) -> None:
+    parts, problems = mixture(ledger)
+    wide = [Part(parts[0].row, 4), Part(parts[1].row, 2)]
+    got = measure_parts(ledger, {"both": wide}, problems, ks=(2,))["models"]["both"]
+    assert list(got["coverage"]) == ["3", "6"]
+    assert got["not_estimated"] == {
+        "1": "1 draws cannot be split 4:2 over the arm's parts",
+        "2": "2 draws cannot be split 4:2 over the arm's parts",
+    }
+
+
+def test_a_mixtures_cost_is_the_sum_of_its_parts_and_its_curve_pays_each_part_its_own_rate(
+    ledger: Ledger,
+) -> None:
+    cheap, problems = draw(ledger, "cheap", [["+a", "-"]], cost=1000)
+    dear, _ = draw(ledger, "dear", [["+a"]], cost=9000)
+    parts = [Part(cheap, 2, 1), Part(dear, 1, 10)]
+    got = measure_parts(ledger, {"both": parts}, problems)["models"]["both"]
+    assert got["usd"] == 11_000 / 10**12
+    (point,) = [p for p in got["curve"] if p["k"] == 3]
+    assert point["usd"] == pytest.approx(11_000 / 10**12)
+    assert point["flops"] == 25 * (2 + 10)
+    assert point["coverage"] == got["coverage"]["3"]
+
+
+def test_an_adaptive_arm_is_estimated_from_the_draws_every_problem_was_given(ledger: Ledger) -> None:
+    # two draws each, then more only where none was correct
+    arm, problems = draw(ledger, "cheap", [["+a", "-"], ["-", "-", "-", "+b"], ["-", "-", "+c"]])
+    parts = {"cheap": [Part(arm, 8, prefix=2)]}
+    got = measure_parts(ledger, parts, problems, ks=(3,))["models"]["cheap"]
+    assert (got["adaptive"], got["estimator"], got["planned"]) == (True, "non-adaptive prefix", 2)
+    assert {k: x["value"] for k, x in got["coverage"].items()} == pytest.approx({"1": 1 / 6, "2": 1 / 3})
+    assert got["solved"]["value"] == 1
+    assert got["draws"] == 9
+    assert got["not_estimated"] == {"3": "only the first 2 draws of a problem were given whatever came out"}
+
+
+def test_a_cascade_is_estimated_from_its_first_model_and_compared_by_what_it_solved(ledger: Ledger) -> None:
+    weak, problems = draw(ledger, "weak", [["+a", "-"], ["-", "-"]])
+    strong, _ = draw(ledger, "strong", [[], ["+b"]])  # asked only where the weak one failed
+    alone, _ = draw(ledger, "alone", [["+a"], ["-"]])
+    cascade = [Part(weak, 2, prefix=2), Part(strong, 1, prefix=0)]
+    got = measure_parts(ledger, {"cascade": cascade, "alone": [Part(alone, 1)]}, problems)
+    one = got["models"]["cascade"]
+    assert {k: x["value"] for k, x in one["coverage"].items()} == {"1": 0.25, "2": 0.5}
+    assert one["solved"]["value"] == 1
+    (row,) = got["differences"]
+    assert (row["k_a"], row["basis_a"], row["k_b"], row["basis_b"]) == (None, "solved", 1, "coverage")
+    assert row["points"]["value"] == 0.5
+
+
+def test_estimates_from_adaptive_draws_are_biased_and_those_from_the_prefix_are_not() -> None:
+    rng = np.random.default_rng(3)
+    problems, begun, most, worlds = 400, 2, 8, 300
+    ability = rng.beta(0.6, 1.4, problems)
+    truth = ability.mean()  # coverage at 1
+    naive, ours = [], []
+    for _ in range(worlds):
+        hits = rng.random((problems, most)) < ability[:, None]
+        first = np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, most)
+        drawn = np.maximum(first, begun)  # at least two, then until one is correct
+        correct = np.array([row[:n].sum() for row, n in zip(hits, drawn, strict=True)])
+        everything = counted(drawn, correct)
+        arm = Arm(
+            (Part(1, most, prefix=begun),),
+            [Counted(counted(begun, hits[:, :begun].sum(axis=1)), everything)],
+            [],
+        )
+        ours.append(arm.coverage(1).mean())
+        naive.append(Arm((Part(1, most),), [Counted(everything, everything)], []).coverage(1).mean())
+    noise = np.std(ours) / np.sqrt(worlds)
+    assert np.mean(ours) == pytest.approx(truth, abs=4 * noise)
+    assert np.mean(naive) - truth > 10 * noise  # stopping at a success makes the last draw a success
+
+
+def counted(drawn: Any, correct: Any) -> Tally:
+    judged = np.broadcast_to(drawn, correct.shape)
+    return Tally(judged, judged, correct, np.empty(0, np.int64), {}, {}, 0)
+
+
+def test_prices_of_another_day_replace_the_ledgers_and_leave_the_rest(ledger: Ledger) -> None:
+    arm, problems = draw(ledger, "cheap", [["+a"], ["-"]])
+    parts = {"cheap": [Part(arm, 1)]}
+    before = measure_parts(ledger, parts, problems)["models"]["cheap"]
+    after = measure_parts(ledger, parts, problems, pico={arm: np.array([5000, 7000])})["models"]["cheap"]
+    assert (before["usd"], after["usd"]) == (2000 / 10**12, 12_000 / 10**12)
+    assert after["coverage"] == before["coverage"]
+    unpriced = measure_parts(ledger, parts, problems, pico={arm: None})["models"]["cheap"]
+    assert unpriced["usd"] is None
+
+
+def test_levels_and_subjects_have_their_own_coverage_and_number_of_problems(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        arm, problems = draw(ledger, "cheap", [["+a", "-"], ["-", "-"], ["+a", "+b"]])
+        with sqlite3.connect(ledger.path) as db:
+            db.execute("UPDATE problem SET level=CASE id WHEN 1 THEN 'easy' ELSE 'hard' END")
+            db.execute("UPDATE problem SET subject='algebra' WHERE id=3")
+        got = measure(ledger, {"cheap": arm}, problems)["models"]["cheap"]
+    easy, hard = got["by_level"]["easy"], got["by_level"]["hard"]
+    assert (easy["problems"], easy["k"], easy["coverage"]["value"]) == (1, 2, 1)
+    assert (hard["problems"], hard["coverage"]["value"], hard["unique_per_problem"]["value"]) == (2, 0.5, 1)
+    assert hard["coverage"]["high"] - hard["coverage"]["low"] > 0.5  # two problems say little
+    assert list(got["by_subject"]) == ["algebra"]
+
+
+def test_dollars_per_distinct_correct_draw_pay_once_for_copies(ledger: Ledger) -> None:
+    arm, problems = draw(ledger, "cheap", [["+a", "+ a", "+b", "-"], ["+a", "-", "-", "-"]])
+    got = measure(ledger, {"cheap": arm}, problems)["models"]["cheap"]
+    assert got["usd_per_correct"]["value"] == pytest.approx(8e-9 / 4)
+    assert got["usd_per_distinct"]["value"] == pytest.approx(8e-9 / 3)
+
+
+def test_an_arm_that_only_guesses_the_common_answer_is_worth_nothing_once_adjusted(ledger: Ledger) -> None:
+    # every problem has the gold "4", so the one most common answer covers them all
+    guesser, problems = draw(ledger, "guesser", [["+a"], ["+a"], ["+a"]])
+    got = measure(ledger, {"guesser": guesser}, problems)["models"]["guesser"]["guess_baseline"]["1"]
+    assert got["baseline"]["value"] == 1
+    assert got["adjusted"] is None  # nothing is left that a guesser would not have
+
+
+def test_coverage_that_guessing_alone_would_have_is_taken_out(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        arm, problems = draw(ledger, "cheap", [["+a"], ["+a"], ["+a"], ["-"]])
+        with sqlite3.connect(ledger.path) as db:
+            db.execute("UPDATE verdict SET gold=CASE WHEN draw=4 THEN '9' ELSE '7' END")
+        got = measure(ledger, {"cheap": arm}, problems)["models"]["cheap"]
+    assert got["coverage"]["1"]["value"] == 0.75
+    assert got["guess_baseline"]["1"]["baseline"]["value"] == 0.75  # 7 is always tried first
+    assert got["guess_baseline"]["1"]["adjusted"]["value"] == 0
+
+
+def test_truncated_draws_count_whether_or_not_they_were_judged(ledger: Ledger) -> None:
+    arm, problems = draw(ledger, "cheap", [["+a", "-...", "?...", "?"]])
+    got = measure(ledger, {"cheap": arm}, problems)["models"]["cheap"]
+    assert got["truncated"] == 2 / 4
+    assert got["outcomes"]["unverified"] == 2
+
+
+def test_a_ledger_read_in_many_blocks_gives_the_same_figures(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cheap, problems = draw(ledger, "cheap", [["+a", "-", "+ a"], ["-", "+b", "?"], ["+c", "+d=1", "t"]])
+    strong, _ = draw(ledger, "strong", [["+a", "-"], ["-", "+b"], ["+x", "+y=1"]])
+    arms = {"cheap": cheap, "strong": strong}
+    whole = measure(ledger, arms, problems)
+    monkeypatch.setattr(tally, "BLOCK", 2)
+    assert measure(ledger, arms, problems) == whole
+
+
+def test_identities_that_are_no_hash_are_told_apart_like_any_other(ledger: Ledger) -> None:
+    arm, problems = draw(ledger, "cheap", [["+a", "+b", "+c"]])
+    odd = [(1, "n"), (2, "n"), (3, "m")]
+    verdicts = [(d, "4", Verdict(Outcome.CORRECT, None, name)) for d, name in odd]
+    ledger.add_verdicts("math", "odd", verdicts)
+    got = measure(ledger, {"cheap": arm}, problems, planned={"cheap": 3}, verifier=("math", "odd"))
+    assert got["models"]["cheap"]["diversity"]["3"]["unique_per_problem"]["value"] == 2
 
 
 def test_no_problems_is_the_users_mistake(ledger: Ledger) -> None:

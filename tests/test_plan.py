@@ -1,16 +1,19 @@
 """From a budget to draws per problem: Eq. 1 in any currency, floored, the rest stated."""
 
 import random
+from dataclasses import replace
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
 import pytest
 
-from toolkit import catalog, cost, plan
+from toolkit import catalog, cost, gpu, plan
 from toolkit.errors import InputError
+from toolkit.gpu import Flops
 from toolkit.plan import Candidate, Plan
-from toolkit.spec import Budget, Model, Price
+from toolkit.spec import Budget, Gpu, Model, Price
 from toolkit.types import PICO
 
 AUGUST_2024 = {"cheap": ("0.075", "0.30"), "strong": ("3.50", "10.50")}  # gemini-1.5 flash and pro
@@ -21,8 +24,9 @@ def quoted(input: str, output: str) -> cost.Price:
 
 
 def candidate(name: str, price: tuple[str, str] | None = None, **changes: Any) -> Candidate:
-    known: dict[str, Any] = {"active_params": None, "prompt_tokens": 0.0, "output_tokens": 250.0}
-    known |= {"expect_source": "expect", **changes}
+    active = changes.pop("active_params", None)
+    known: dict[str, Any] = {"prompt_tokens": 0.0, "output_tokens": 250.0, "expect_source": "expect"}
+    known |= {"compute": Flops(active) if active else None, **changes}
     return Candidate(name, name, f"vendor/{name}", quoted(*price) if price else None, **known)
 
 
@@ -39,7 +43,7 @@ def sized(strong: int, cheap: int, **changes: Any) -> list[Candidate]:
 
 
 def draws(made: Plan) -> dict[str, int]:
-    return {name: arm.draws_per_problem for name, arm in made.arms.items()}
+    return {name: arm.draws_per_problem for name, arm in made.parts.items()}
 
 
 # --- Eq. 1 ---------------------------------------------------------------------------------------
@@ -52,8 +56,8 @@ def test_the_papers_prices_of_output_alone_buy_35_draws_for_one() -> None:
 
 
 def test_the_papers_models_in_the_catalog_have_that_price_ratio() -> None:
-    found = [catalog.find(f"gemini-1.5-{size}") for size in ("pro", "flash")]
-    strong, cheap = [entry.prices[0].output for entry in found if entry]
+    found = [catalog.require(f"gemini-1.5-{size}").price(date(2024, 9, 1)) for size in ("pro", "flash")]
+    strong, cheap = [price.output for price in found if price]
     assert strong / cheap == 35
 
 
@@ -67,7 +71,7 @@ def test_input_without_a_price_leaves_the_ratio_of_outputs() -> None:
 
 def test_the_prompt_is_part_of_the_price_and_the_remainder_is_stated() -> None:
     made = plan.make(pair(prompt_tokens=700.0), 10, Budget(draws=1))
-    cheap, strong = (made.arms[name].candidate.usd_pico(1, 4) for name in ("cheap", "strong"))
+    cheap, strong = (made.parts[name].candidate.usd_pico(1, 4) for name in ("cheap", "strong"))
     assert cheap is not None
     assert strong is not None
     assert float(strong / cheap) == pytest.approx(39.8, abs=0.01)
@@ -97,7 +101,7 @@ def test_matching_samples_gives_equal_counts_whatever_they_cost() -> None:
 def test_a_flops_budget_counts_two_per_parameter_and_token() -> None:
     made = plan.make(sized(27 * 10**9, 9 * 10**9), 5, Budget(flops=2 * 5 * 30 * 2 * 9e9 * 250, match="flops"))
     assert draws(made) == {"strong": 10, "cheap": 30}
-    assert made.arms["cheap"].flops == 5 * 30 * 2 * 9 * 10**9 * 250
+    assert made.parts["cheap"].flops == 5 * 30 * 2 * 9 * 10**9 * 250
     assert made.residual == 0
 
 
@@ -160,10 +164,10 @@ def test_longer_solutions_buy_fewer_draws(match: str) -> None:
 def test_a_budget_in_dollars_is_split_equally_and_kept() -> None:
     made = plan.make(pair(prompt_tokens=700.0), 20, Budget(usd=Decimal("2")))
     assert draws(made) == {"cheap": 392, "strong": 9}  # 0.05 dollars a problem; 127.5 and 5075 micro each
-    for arm in made.arms.values():
+    for arm in made.parts.values():
         assert arm.usd_pico is not None
         assert arm.usd_pico <= PICO
-    spent = sum(arm.usd_pico or 0 for arm in made.arms.values())
+    spent = sum(arm.usd_pico or 0 for arm in made.parts.values())
     assert made.residual == pytest.approx(float((2 * PICO - spent) / PICO))
 
 
@@ -173,12 +177,12 @@ def test_dollars_for_equal_flops_stay_in_the_budget_and_leave_room_for_no_draw()
         candidate("cheap", ("0.075", "0.30"), active_params=9 * 10**9),
     ]
     made = plan.make(arms, 10, Budget(usd=Decimal("1"), match="flops"))
-    spent = sum(arm.usd_pico or 0 for arm in made.arms.values())
+    spent = sum(arm.usd_pico or 0 for arm in made.parts.values())
     assert spent <= PICO
-    used = {name: arm.flops or 0 for name, arm in made.arms.items()}
-    assert abs(used["strong"] - used["cheap"]) < (arms[0].flops(1) or 0) * 10
-    for arm in made.arms.values():
-        one = arm.candidate.flops(1) or 0
+    used = {name: arm.flops or 0 for name, arm in made.parts.items()}
+    assert abs(used["strong"] - used["cheap"]) < (arms[0].flops(1, 4) or 0) * 10
+    for arm in made.parts.values():
+        one = arm.candidate.flops(1, 4) or 0
         more_flops = (arm.flops or 0) + 10 * one
         more_usd = spent + 10 * (arm.candidate.usd_pico(1, 4) or 0)
         assert more_usd > PICO or more_flops > max(used.values())
@@ -192,7 +196,7 @@ def test_the_dearest_arm_draws_just_what_was_asked_even_where_one_more_is_cheape
     assert nine is not None
     assert nine < eight  # three requests instead of four
     made = plan.make([arm, candidate("cheap", ("0.1", "0.1"), prompt_tokens=60.0)], 1, Budget(draws=8))
-    assert made.arms["strong"].draws_per_problem == 8
+    assert made.parts["strong"].draws_per_problem == 8
 
 
 def test_too_small_a_budget_is_one_line_with_the_arm_and_the_mend() -> None:
@@ -263,7 +267,7 @@ def _random_candidate(rng: random.Random, name: str) -> Candidate:
         cost.Price(
             rng.choice([0, rng.randrange(1, 10**7)]), rng.randrange(1, 10**7), 1, rng.randrange(10**7)
         ),
-        rng.randrange(1, 10**11),
+        Flops(rng.randrange(1, 10**11), prefill=rng.random() < 0.3),
         prompt_tokens=rng.choice([0.0, rng.uniform(1, 3000)]),
         output_tokens=rng.uniform(1, 500),
         thinking_tokens=rng.choice([0.0, rng.uniform(0, 900)]),
@@ -302,7 +306,7 @@ def test_no_arm_spends_more_than_its_share_and_each_would_with_one_more_draw(mat
         made = plan.make(arms, problems, Budget(draws=k, match=match), rounds=4)
 
         def amount(c: Candidate, draws: int, match: str = match) -> Fraction:
-            priced = {"price": c.usd_pico(draws, 4), "flops": c.flops(draws), "samples": Fraction(draws)}
+            priced = {"price": c.usd_pico(draws, 4), "flops": c.flops(draws, 4), "samples": Fraction(draws)}
             return priced[match] or Fraction(0)
 
         share = max(amount(c, k) for c in arms)
@@ -321,7 +325,7 @@ def test_money_for_equal_flops_and_flops_for_equal_money_stay_within_the_budget(
     for _ in range(60):
         arms = [_random_candidate(rng, name) for name in ("a", "b")]
         usd = Decimal(str(round(float(sum(c.usd_pico(5, 4) or 0 for c in arms) / PICO), 9)))
-        flops = float(sum(c.flops(5) or 0 for c in arms))
+        flops = float(sum(c.flops(5, 4) or 0 for c in arms))
         for budget in (Budget(usd=usd, match="flops"), Budget(flops=flops, match="price")):
             try:
                 made = plan.make(arms, 1, budget)
@@ -329,9 +333,9 @@ def test_money_for_equal_flops_and_flops_for_equal_money_stay_within_the_budget(
                 continue
             planned += 1
             if budget.usd is not None:
-                assert sum(arm.usd_pico or 0 for arm in made.arms.values()) <= Fraction(str(usd)) * PICO
+                assert sum(arm.usd_pico or 0 for arm in made.parts.values()) <= Fraction(str(usd)) * PICO
             else:
-                assert sum(arm.flops or 0 for arm in made.arms.values()) <= Fraction(flops)
+                assert sum(arm.flops or 0 for arm in made.parts.values()) <= Fraction(flops)
     assert planned > 60
 
 
@@ -340,3 +344,83 @@ def test_an_arm_that_cannot_use_its_share_in_whole_draws_is_said() -> None:
     close = plan.make(sized(20 * 10**9, 10 * 10**9), 1, Budget(draws=1, match="flops"))
     assert any("only 53% of its share" in note for note in loose.notes)
     assert not any("share" in note for note in close.notes)
+
+
+# --- mixtures ------------------------------------------------------------------------------------
+
+
+def mixture(**changes: Any) -> list[Candidate]:
+    cheap, strong = pair(**changes)
+    both = [replace(c, name=f"both/{c.name}", of="both", weight=0.5) for c in (cheap, strong)]
+    return [cheap, strong, *both]
+
+
+def test_a_mixture_gets_the_share_of_one_arm_and_its_models_halves_of_it() -> None:
+    made = plan.make(mixture(), 10, Budget(usd=Decimal("3")))
+    spent = {arm: sum(p.usd_pico or 0 for p in parts) for arm, parts in made.whole().items()}
+    assert list(spent) == ["cheap", "strong", "both"]
+    assert all(amount <= PICO for amount in spent.values())
+    halves = [made.parts[f"both/{m}"].usd_pico or 0 for m in ("cheap", "strong")]
+    assert all(abs(float(half) / PICO - 0.5) < 0.03 for half in halves)
+
+
+def test_a_mixtures_row_is_the_sum_of_its_models_and_shows_each() -> None:
+    rows = plan.make(mixture(), 10, Budget(usd=Decimal("3"))).as_json()["models"]
+    both = rows["both"]
+    assert both["draws_per_problem"] == sum(m["draws_per_problem"] for m in both["members"].values())
+    assert both["usd"] == pytest.approx(sum(m["usd"] for m in both["members"].values()))
+    assert both["usd_per_draw"] == pytest.approx(both["usd"] / (10 * both["draws_per_problem"]))
+
+
+def test_what_is_kept_back_is_not_split_over_the_arms() -> None:
+    whole, less = (plan.make(pair(), 10, Budget(usd=Decimal("2")), reserve_pico=r) for r in (0, PICO))
+    assert less.share * 2 == whole.share
+    with pytest.raises(InputError, match=r"leaves nothing for the arms after \$2 of pilot"):
+        plan.make(pair(), 10, Budget(usd=Decimal("2")), reserve_pico=2 * PICO)
+
+
+# --- other currencies ----------------------------------------------------------------------------
+
+
+def test_prefill_counts_the_prompt_once_per_request() -> None:
+    plain, prefilled = (
+        candidate("m", compute=Flops(10**9, prefill=p), prompt_tokens=1000.0, max_n=4) for p in (False, True)
+    )
+    per_request = (prefilled.flops(8, 1) or 0) - (plain.flops(8, 1) or 0)
+    assert per_request == 2 * (2 * 10**9 * 1000)  # two requests of four draws
+
+
+def test_attention_costs_more_the_longer_the_context() -> None:
+    compute = Flops(10**9, attention=26 * 2048)
+    short, long = (compute.draw(prompt, 100) - 2 * 10**9 * 100 for prompt in (0, 1000))
+    assert short == 4 * 26 * 2048 * 100**2 / 2
+    assert long == short + 4 * 26 * 2048 * 1000 * 100
+
+
+def test_a_gpu_hour_prices_its_tokens() -> None:
+    """1,000 tokens a second are 3.6 million an hour: at $3.60 an hour a million costs $1."""
+    quoted = gpu.price(Gpu(usd_per_hour=Decimal("3.60"), tokens_per_second=1000))
+    assert quoted is not None
+    assert quoted.output == 1
+    assert gpu.is_gpu(quoted)
+    assert "given" in quoted.source
+
+
+def test_a_gpu_of_unknown_speed_has_no_price_until_it_is_measured() -> None:
+    unknown = Gpu(usd_per_hour=Decimal("2"))
+    assert gpu.price(unknown) is None
+    measured = gpu.price(unknown, 500.0)
+    assert measured is not None
+    assert "measured by the pilot" in measured.source
+    assert float(measured.output) == pytest.approx(2 / 3600 / 500 * 1e6, abs=1e-6)
+
+
+def test_a_local_model_and_a_hosted_one_share_a_budget_in_dollars() -> None:
+    quoted = gpu.price(Gpu(usd_per_hour=Decimal("3.60"), tokens_per_second=1000))
+    assert quoted is not None
+    local = replace(candidate("local"), price=cost.price(quoted), gpu=True)
+    rows = plan.make([local, candidate("hosted", ("0.3", "2.5"))], 10, Budget(usd=Decimal("1"))).as_json()[
+        "models"
+    ]
+    assert rows["local"]["draws_per_problem"] == 200  # $0.05 a problem, $0.00025 a draw
+    assert (rows["local"]["gpu_usd"], rows["hosted"]["gpu_usd"]) == (rows["local"]["usd"], None)

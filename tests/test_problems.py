@@ -1,5 +1,6 @@
 """Questions with gold answers, and what is said where a file has none."""
 
+import gzip
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from toolkit import problems
 from toolkit.errors import InputError
 from toolkit.problems import Loaded
+from toolkit.programs import Suite
 from toolkit.spec import Problems
 from toolkit.types import Problem
 
@@ -203,3 +205,91 @@ def test_math_train_lacks_two_golds_and_that_is_said(shared: Path) -> None:
     assert loaded.notes[0].startswith("2 problems of ")
     assert {p.level for p in loaded.problems} == {"1", "2", "3", "4", "5", None}
     assert all(p.answer and p.subject for p in loaded.problems)
+
+
+MBPP = {
+    "task_id": 11,
+    "text": "Write a function to add.",
+    "code": "def sum(a, b):\r\n    return a + b",
+    "test_list": ["assert sum(1, 2) == 3", "assert sum(0, 0) == 0 "],
+    "test_setup_code": "",
+    "challenge_test_list": ["assert sum(-1, 1) == 0"],
+}
+HUMANEVAL = {
+    "task_id": "HumanEval/9",
+    "prompt": '\n\nimport math\n\n\ndef twice(x: int) -> int:\n    """Two times x."""\n',
+    "entry_point": "twice",
+    "canonical_solution": "    return 2 * x\n",
+    "test": "def check(candidate):\n    assert candidate(2) == 4\n",
+}
+
+
+def test_mbpp_rows_ask_with_their_tests_and_have_them_as_gold(tmp_path: Path) -> None:
+    (problem,) = load(write(tmp_path, MBPP)).problems
+    assert problem.id == "11"
+    assert (
+        problem.question == "Write a function to add.\nTests:\nassert sum(1, 2) == 3\nassert sum(0, 0) == 0"
+    )
+    assert problem.solution == MBPP["code"]
+    suite = Suite.parse(str(problem.answer))
+    assert suite.names == ("sum",)
+    assert suite.source.split("\n") == [*MBPP["test_list"], ""]
+
+
+def test_sanitized_mbpp_rows_are_understood_and_setup_stands_before_the_tests(tmp_path: Path) -> None:
+    row = {key: value for key, value in MBPP.items() if key != "text"}
+    row |= {"prompt": "Write it.", "test_imports": ["import math"], "test_setup_code": "x = 1"}
+    (problem,) = load(write(tmp_path, row)).problems
+    assert problem.question.startswith("Write it.\nTests:\n")
+    assert Suite.parse(str(problem.answer)).source.startswith("import math\nx = 1\nassert ")
+
+
+def test_humaneval_rows_keep_the_prompt_for_bare_completions(tmp_path: Path) -> None:
+    (problem,) = load(write(tmp_path, HUMANEVAL)).problems
+    assert problem.id == "HumanEval/9"
+    assert problem.question == str(HUMANEVAL["prompt"]).strip("\n")
+    assert problem.solution == f"{HUMANEVAL['prompt']}{HUMANEVAL['canonical_solution']}"
+    suite = Suite.parse(str(problem.answer))
+    assert (suite.names, suite.prompt) == (("twice",), HUMANEVAL["prompt"])
+    assert suite.source.startswith("import math\n")
+    assert "def twice" not in suite.source  # the tests call the candidate's
+    assert suite.source.endswith("check(twice)\n")
+
+
+def test_a_row_of_one_s_own_may_bring_its_test_program(tmp_path: Path) -> None:
+    row = {"question": "Write f.", "test_program": "#### not a number\nassert f(1) == 2\n"}
+    (problem,) = load(write(tmp_path, row)).problems
+    assert problem.answer == row["test_program"]
+
+
+def test_code_problems_without_tests_have_no_gold(tmp_path: Path) -> None:
+    loaded = load(write(tmp_path, {**MBPP, "test_list": []}, HUMANEVAL))
+    assert [problem.id for problem in loaded.problems] == ["HumanEval/9"]
+    assert loaded.notes[0].startswith("1 problems of ")
+
+
+@pytest.mark.parametrize(
+    "row", [{**MBPP, "test_list": ["assert sum("]}, {**MBPP, "test_list": [3]}, {**HUMANEVAL, "prompt": None}]
+)
+def test_code_problems_that_cannot_be_tested_are_named_by_their_line(
+    row: dict[str, Any], tmp_path: Path
+) -> None:
+    file = write(tmp_path, row)
+    assert mistake(file).startswith(f"{file} line 1: its tests cannot be used")
+
+
+def test_a_gzipped_file_is_read_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "q.jsonl.gz"
+    file.write_bytes(gzip.compress(json.dumps(GSM).encode()))
+    assert [problem.answer for problem in load(file).problems] == ["42"]
+
+
+@pytest.mark.parametrize(("name", "count"), [("humaneval/HumanEval.jsonl.gz", 164), ("mbpp/mbpp.jsonl", 974)])
+def test_all_code_problems_have_tests_that_are_python(shared: Path, name: str, count: int) -> None:
+    loaded = load(shared / name)
+    assert len({problem.id for problem in loaded.problems}) == count
+    assert loaded.notes == []
+    for problem in loaded.problems:
+        suite = Suite.parse(str(problem.answer))
+        compile(suite.source, problem.id, "exec")
+        assert suite.names, problem.id

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import prompts
+from toolkit.programs import entry_names, fenced
 
 SHIPPED = sorted(f.name.removesuffix(".md") for f in files(prompts).iterdir() if f.name.endswith(".md"))
 FILLED = {
@@ -42,7 +43,7 @@ def test_an_unknown_prompt_error_names_the_known_ones() -> None:
         prompts.load("no-such-prompt")
 
 
-@pytest.mark.parametrize("name", ["gsm8k", "math"])
+@pytest.mark.parametrize("name", ["gsm8k", "math", "mbpp", "humaneval"])
 def test_a_sampling_prompt_asks_the_question_and_never_the_gold(name: str) -> None:
     assert prompts.load(name).get_identifiers() == ["question"]
 
@@ -97,10 +98,29 @@ def test_the_math_answers_are_right() -> None:
     assert 4**2 * 5 == (16 // 2) ** 2 + 4**2
 
 
+def test_every_mbpp_shot_passes_the_tests_it_shows() -> None:
+    shots = list(_mbpp_shots())
+    assert len(shots) == 3
+    for question, solution in shots:
+        asked, tests = question.split("\nTests:\n")
+        (program,) = fenced(solution)
+        assert asked.startswith("Write a function")
+        assert len(tests.splitlines()) == 3
+        assert entry_names(tests, program)
+        exec(f"{program}\n{tests}", {})  # our own text, not a model's
+
+
+def test_the_code_prompts_ask_last_and_for_one_fenced_block() -> None:
+    asked = prompts.render(prompts.load("mbpp"), question="Write f.\nTests:\nassert f()")
+    assert asked.endswith("\n\nTask:\nWrite f.\nTests:\nassert f()\nProgram:")
+    function = 'def f():\n    """Cost in $."""'
+    assert fenced(prompts.render(prompts.load("humaneval"), question=function)) == [f"{function}\n"]
+
+
 def test_no_shot_is_a_problem_of_the_benchmarks() -> None:
     if not SHARED.is_dir():
         pytest.skip(f"no shared data at {SHARED}")
-    shots = [_shingles(question) for question, _ in [*_gsm8k_shots(), *_math_shots()]]
+    shots = [_shingles(question) for question, _ in [*_gsm8k_shots(), *_math_shots(), *_mbpp_shots()]]
     for question in _benchmark_questions():
         theirs = _shingles(question)
         for shot in shots:
@@ -116,6 +136,12 @@ def _gsm8k_shots() -> Iterator[tuple[str, str]]:
 def _math_shots() -> Iterator[tuple[str, str]]:
     for block in prompts.render(prompts.load("math"), question="").split("Problem:\n")[1:-1]:
         question, _, solution = block.strip().partition("\n\nSolution:\n")
+        yield question, solution
+
+
+def _mbpp_shots() -> Iterator[tuple[str, str]]:
+    for block in prompts.render(prompts.load("mbpp"), question="").split("Task:\n")[1:-1]:
+        question, _, solution = block.strip().partition("\nProgram:\n")
         yield question, solution
 
 
@@ -142,7 +168,7 @@ def _shingles(text: str) -> set[tuple[str, ...]]:
 
 
 def _benchmark_questions() -> Iterator[str]:
-    for folder, key in (("gsm8k", "question"), ("math", "problem")):
+    for folder, key in (("gsm8k", "question"), ("math", "problem"), ("mbpp", "text")):
         for path in sorted((SHARED / folder).glob("*.jsonl")):
             with path.open(encoding="utf-8") as lines:
                 yield from (row[key] for row in map(json.loads, lines) if key in row)

@@ -1,8 +1,9 @@
 """Sampling: matched order, the cap, retries, and what an answer, a refusal or a silence costs."""
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -213,6 +214,31 @@ async def test_a_bill_above_the_bound_is_recorded_stops_the_arm_and_is_said(benc
     assert any("more than the upper bound" in note for note in result.notes)
     assert bench.ledger.spent.settled >= 20_000
     assert len(fake.asked) < 20
+
+
+async def test_a_setting_the_server_did_not_apply_is_recorded_and_said_once(bench: Bench) -> None:
+    def locked(request: Request) -> Reply:
+        answer = reply(request)
+        return Reply(answer.choices, answer.usage, effective={"temperature": 1.0, "system_fingerprint": "f"})
+
+    fake = Fake([locked] * 8)
+    stream = bench.stream(fake, k=2)
+    warm = replace(stream, requests=[replace(r, temperature=0.7) for r in stream.requests])
+    result = await bench.run(warm)
+    assert result.notes == ["cheap: asked for temperature 0.7, the server says it applied 1.0"]
+    recorded = {
+        json.loads(said)["temperature"] for (said,) in bench.ledger.rows("SELECT effective_json FROM attempt")
+    }
+    assert recorded == {1.0}
+
+
+async def test_a_setting_applied_as_asked_needs_no_word(bench: Bench) -> None:
+    def honest(request: Request) -> Reply:
+        answer = reply(request)
+        return Reply(answer.choices, answer.usage, effective={"temperature": None, "seed": request.seed})
+
+    result = await bench.run(bench.stream(Fake([honest] * 8), k=2))
+    assert result.notes == []
 
 
 # -- refusals and retries

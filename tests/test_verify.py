@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from toolkit import verify
 from toolkit.answers import norm_sha
 from toolkit.ledger import Ledger
-from toolkit.types import Outcome, Problem
+from toolkit.types import Outcome, Problem, Verdict
 from toolkit.verifiers.math import MathVerifier
 
 TEXTS = ("2 + 2 = 4. The answer is 4.", "The answer is 5.", "I do not know.")
@@ -106,3 +106,38 @@ def test_an_answer_in_algebra_is_judged_beside_plain_ones(ledger: Ledger, verifi
     ledger.import_draws(arm, [(p, i, text, None) for i, text in enumerate(texts)])
     verify.run(ledger, [arm], {p: r"2\sqrt{2}"}, verifier)
     assert [row[2] for row in stored(ledger)] == ["correct", "unparsable", "incorrect", "correct"]
+
+
+class Shouting:
+    """A verifier of another kind: an answer is right if it is written in capitals."""
+
+    name, version = "capitals", "1"
+
+    def judge(self, draws: Sequence[tuple[str, str]]) -> list[Verdict]:
+        return [
+            Verdict(Outcome.CORRECT if text.isupper() else Outcome.INCORRECT, gold, "same", "list")
+            for gold, text in draws
+        ]
+
+
+def test_what_a_draw_is_worth_is_the_verifiers_to_say(ledger: Ledger) -> None:
+    arm, (p, _) = fill(ledger)
+    ledger.import_draws(arm, [(p, 3, "LOUD", None)])
+    done = verify.run(ledger, [arm], {p: "tests of p"}, Shouting())
+    assert done == {Outcome.CORRECT: 1, Outcome.INCORRECT: 3}
+    rows = list(ledger.rows("SELECT extracted, gold FROM verdict WHERE verifier='capitals' AND version='1'"))
+    assert rows == [("tests of p", "tests of p")] * 4
+
+
+def test_verdicts_that_another_version_changed_are_listed(ledger: Ledger, verifier: MathVerifier) -> None:
+    arm, (p, q) = fill(ledger)
+    verify.run(ledger, [arm], {p: "4", q: "4"}, verifier)
+    draws = [row[0] for row in ledger.rows("SELECT id FROM draw ORDER BY id")]
+    old = [(draw, "4", Verdict(Outcome.CORRECT, "4", "")) for draw in draws]
+    ledger.add_verdicts("math", "old", old)
+    changed = verify.changes(ledger, [arm], "math", "old", verifier.version)
+    assert [(c.problem, c.idx) for c in changed] == [(p, 1), (p, 2), (q, 1), (q, 2)]
+    assert changed[0].outcome == (Outcome.CORRECT, Outcome.INCORRECT)
+    assert changed[0].extracted == ("4", "5")
+    assert verify.changes(ledger, [arm], "math", "old", "old") == []
+    assert verify.changes(ledger, [arm + 1], "math", "old", verifier.version) == []

@@ -208,6 +208,37 @@ async def test_no_answer_in_time_may_be_billed() -> None:
     assert "0.05 s" in str(error)
 
 
+async def test_an_answer_that_trickles_for_ever_is_cut_and_may_be_billed() -> None:
+    async def handler(request: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer(200, b"", length=10**9))
+        while not writer.is_closing():
+            writer.write(b" ")
+            await writer.drain()
+            await asyncio.sleep(0.01)  # the trickle itself, far more often than the limit
+
+    async with serving(handler) as server:
+        async with asyncio.timeout(10):
+            error = await failure(server.url, patience=0.2)
+    assert (error.kind, error.billed, error.retryable) == (Kind.TIMEOUT, "unknown", True)
+
+
+async def test_after_a_timeout_the_connection_is_not_used_again() -> None:
+    silence, late = asyncio.Event(), b"late"
+
+    async def handler(request: bytes, writer: asyncio.StreamWriter) -> None:
+        if b"slow" in request:
+            await silence.wait()
+            writer.write(answer(200, late))
+        else:
+            writer.write(answer(200, b"prompt"))
+
+    async with serving(handler) as server, Wire(timeout=0.2) as wire:
+        with pytest.raises(ProviderError):
+            await wire.send(HttpCall(server.url, {}, b"slow"))
+        silence.set()
+        assert (await wire.send(HttpCall(server.url, {}, b"quick"))).body == b"prompt"
+
+
 @pytest.mark.parametrize("handler", [_hang_up, _stop_in_the_middle, _speak_something_else])
 async def test_no_message_shows_the_query_where_some_vendors_carry_keys(handler: Handler) -> None:
     async with serving(handler) as server:

@@ -32,7 +32,7 @@ _HOME = {  # where each public name lives; loaded when first used, so that impor
     "Usage": "types",
     "coverage": "estimators",
     "final_answer": "answers",
-    "make_plan": "pipeline",
+    "make_plan": "planning",
     "measure": "pipeline",
     "open_run": "stages",
     "paired_difference": "estimators",
@@ -60,7 +60,8 @@ if TYPE_CHECKING:
     from toolkit.answers import final_answer
     from toolkit.estimators import coverage, paired_difference, wilson
     from toolkit.ledger import Reader
-    from toolkit.pipeline import make_plan, measure
+    from toolkit.pipeline import measure
+    from toolkit.planning import make_plan
     from toolkit.stages import open_run
     from toolkit.types import Estimate, Problem, Reply, Request, Usage
     from toolkit.verifiers.math import MathVerifier

@@ -14,7 +14,7 @@ import prompts
 from toolkit import cost
 from toolkit.errors import InputError
 from toolkit.ledger import Ledger, Purpose
-from toolkit.limits import Limiter, Load
+from toolkit.limits import Limiter, Load, Window, spend_window
 from toolkit.provider import Capabilities
 from toolkit.spec import Decoding, Expect, Limits, Model
 from toolkit.tokens import mean_tokens
@@ -27,12 +27,19 @@ EDGE = 1 << 20  # bytes hashed at either end of a large weight file
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One thing compared: a model with its decoding and prompt."""
+    """One thing compared, or one model's part of it: a model with its decoding and prompt."""
 
     name: str
     model: Model
     decoding: Decoding
     template: Template
+    of: str = ""  # the arm it is a part of; empty: it is an arm of its own
+    key: str = ""  # its model's name in the run file
+
+    @property
+    def whole(self) -> str:
+        """The arm to which its draws belong."""
+        return self.of or self.name
 
     @property
     def payload_sha(self) -> str:
@@ -40,7 +47,7 @@ class Arm:
         payload: dict[str, Any] = {
             "provider": self.model.provider,
             "model": self.model.model,
-            "base_url": self.model.base_url,
+            "base_url": self.model.place,
             "api": self.model.api,
             "extra": self.model.extra,
             "decoding": self.decoding.model_dump(mode="json", exclude_none=True),
@@ -59,6 +66,14 @@ class Arm:
         if self.model.world:
             payload["world"] = hashlib.sha256(Path(self.model.world).read_bytes()).hexdigest()
         return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def earlier_shas(self) -> tuple[str, ...]:
+        """What it was called while one of its servers was the only one: draws from then are its own."""
+        if not isinstance(self.model.base_url, tuple):
+            return ()
+        alone = (self.model.model_copy(update={"base_url": url}) for url in self.model.base_url)
+        return tuple(replace(self, model=model).payload_sha for model in alone)
 
     def requests(self, problems: Sequence[Problem]) -> "Requests":
         """One request per problem, n and seed left to the sampler."""
@@ -100,12 +115,20 @@ class Requests(Sequence[Request]):
 
 
 @dataclass(frozen=True, slots=True)
+class Replica:
+    """One of several servers behind a model."""
+
+    ask: Ask
+    endpoint: str | None = None  # as the ledger shows it
+
+
+@dataclass(frozen=True, slots=True)
 class Stream:
     """An arm with everything the sampler needs: whom to ask, at what price, how often."""
 
     name: str
     arm: int  # ledger id
-    k: int  # draws per problem
+    k: int  # draws per problem, at most
     n: int  # draws in one request, at most
     ask: Ask
     requests: Sequence[Request]
@@ -117,6 +140,20 @@ class Stream:
     seeds: bool = False
     purpose: Purpose = "sample"
     endpoint: str | None = None
+    targets: Sequence[int] | None = None  # draws of each problem, where they differ
+    others: tuple[Replica, ...] = ()  # further servers of the model: `ask` and `endpoint` are the first
+
+    def replica(self, number: int) -> tuple[Ask, str | None]:
+        """How to ask one of its servers, and its address."""
+        if number == 0:
+            return self.ask, self.endpoint
+        other = self.others[number - 1]
+        return other.ask, other.endpoint
+
+    @property
+    def wanted(self) -> int | Sequence[int]:
+        """Draws per problem: the same for all, or of each."""
+        return self.k if self.targets is None else self.targets
 
 
 def stream(
@@ -126,10 +163,11 @@ def stream(
     ask: Ask,
     abilities: Capabilities,
     *,
-    k: int,
+    k: int | Sequence[int],
     n: int,
     purpose: Purpose = "sample",
     endpoint: str | None = None,
+    others: Sequence[Replica] = (),
     limiter: Limiter | None = None,
 ) -> Stream:
     """The arm registered in the ledger and ready to be sampled. Raises InputError if it cannot be priced safely.
@@ -142,14 +180,16 @@ def stream(
             f"decoding.max_tokens is missing for {arm.name}: a priced request needs it, so that its cost has an upper bound"
         )
     asked = arm.decoding.model_dump(mode="json", exclude_none=True)
-    row = ledger.add_arm(arm.name, arm.model.shown, arm.model.provider, asked, arm.payload_sha)
+    row = ledger.add_arm(
+        arm.name, arm.model.shown, arm.model.provider, asked, arm.payload_sha, earlier=arm.earlier_shas
+    )
     price_id = ledger.add_price(cost.price_row(arm.model.model, price)) if price else None
     expect = arm.model.expect or Expect()
     requests = arm.requests(problems)
     return Stream(
         arm.name,
         row,
-        k,
+        k if isinstance(k, int) else max(k, default=0),
         min(n, abilities.max_n),
         ask,
         requests,
@@ -161,20 +201,31 @@ def stream(
         seeds=abilities.seeds,
         purpose=purpose,
         endpoint=endpoint,
+        targets=None if isinstance(k, int) else k,
+        others=tuple(others),
     )
 
 
 def account(model: Model) -> tuple[str, ...]:
     """What limits apply to: one model of one account."""
-    return (model.provider, model.base_url or model.world or "", model.key_env or "", model.model)
+    where = ",".join(model.urls) or model.world or ""
+    return (model.provider, where, model.key_env or "", model.model)
 
 
-def make_limiter(model: Model) -> Limiter:
+Purses = dict[tuple[str, float], Window]  # dollars of one account: its models spend from the same
+
+
+def make_limiter(model: Model, purses: Purses | None = None) -> Limiter:
+    """The gate of one account and model. Models of an account that state the same dollars per 10 minutes share
+    them, as Google counts them (ai.google.dev/gemini-api/docs/rate-limits: per project): `purses` holds them."""
     limits = model.limits or Limits()
     if limits.day_resets is None:
         resets = "midnight_pacific" if model.provider.startswith("gemini") else "rolling"
         limits = limits.model_copy(update={"day_resets": resets})
-    return Limiter(limits)
+    spend = spend_window(limits)
+    if spend and purses is not None:
+        spend = purses.setdefault((model.key_env or "", limits.usd_per_10_minutes or 0.0), spend)
+    return Limiter(limits, addresses=len(model.urls) or 1, spend=spend)
 
 
 def recall(ledger: Ledger, streams: Sequence[Stream]) -> None:

@@ -160,19 +160,17 @@ class _Driver:
     async def _recall(self) -> None:
         """The batches an earlier process left behind."""
         lanes = {lane.stream.arm: lane for lane in self.lanes}
+        if stranded := await self.ledger.strand_batches(lanes):
+            self.notes.append(
+                f"{stranded} batches belong to arms as they stood before: what they may cost counts as spent until "
+                "an arm is put back to collect its own, or you resolve it: status RUN --uncertain paid|unpaid"
+            )
         for row in self.ledger.live_batches():
             parts = self.ledger.batch_parts(row.id)
             if not parts:  # the process died after the last answer was stored
                 await self.ledger.close_batch(row.id, "done", "uncertain", "no part was left")
                 continue
-            lane = lanes.get(parts[0].arm)
-            if lane is None:
-                self.notes.append(
-                    f"batch {row.remote_id or row.intent_key} belongs to an arm as it stood before: "
-                    "its reservation stays; put the arm back to collect it"
-                )
-                continue
-            self._live[row.id] = self._recalled(row, lane)
+            self._live[row.id] = self._recalled(row, lanes[parts[0].arm])
 
     def _recalled(self, row: LiveBatch, lane: Lane) -> _Live:
         return _Live(row.id, row.intent_key, lane, row.remote_id, self.clock())

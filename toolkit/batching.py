@@ -3,13 +3,12 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from toolkit import arms, batch
+from toolkit import arms, batch, planning
 from toolkit.arms import Arm
 from toolkit.batch import Lane, Pace
 from toolkit.errors import InputError
 from toolkit.job import Connect, Endpoint, Job
 from toolkit.ledger import Ledger
-from toolkit.pipeline import save_plan
 from toolkit.plan import Plan
 from toolkit.sample import Progress, Result
 from toolkit.types import Problem, Reply, Request
@@ -18,7 +17,7 @@ from toolkit.wire import Wire
 
 async def draw(job: Job, connect: Connect, *, stop: asyncio.Event, progress: Progress) -> Result:
     """Collect the batches of this run that are out, and submit what is missing."""
-    made, sampling = save_plan(job), job.run.sampling
+    made, sampling = planning.save_plan(job), job.run.sampling
     asked = job.arms(imported=False, batched=True)
     with job.open() as ledger:
         ids = ledger.add_problems(job.problems)
@@ -50,7 +49,7 @@ def _lanes(
 ) -> list[Lane]:
     lanes = []
     for arm in asked:
-        endpoint, design = endpoints[arm.name], made.arms[arm.name]
+        endpoint, design = endpoints[arm.name], made.parts[arm.name]
         if endpoint.batcher is None:
             raise InputError(
                 f"sampling.batch: {arm.name}: provider {arm.model.provider!r} has no batch API: sample without --batch"

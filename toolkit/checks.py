@@ -10,12 +10,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from toolkit import catalog
 from toolkit.arms import Arm
 from toolkit.job import Connect, Endpoint, Job
+from toolkit.limits import Limiter
 from toolkit.pipeline import ask
 from toolkit.provider import Capabilities
 from toolkit.sample import Progress, Result
-from toolkit.spec import Model, Problems
+from toolkit.spec import Limits, Model, Problems
 
 LONGEST = 16  # tokens of the answer
 COLUMNS = ("model_version", "prompt", "output", "thinking", "cost_pico", "effective_json", "http_status")
@@ -28,6 +30,7 @@ class Finding:
     result: Result
     abilities: Capabilities
     answer: Mapping[str, Any] | None
+    limits: str  # those that hold, and where each comes from
 
 
 async def check(job: Job, connect: Connect, *, arm: str, stop: asyncio.Event, progress: Progress) -> Finding:
@@ -57,7 +60,28 @@ async def check(job: Job, connect: Connect, *, arm: str, stop: asyncio.Event, pr
         stop=stop,
         progress=progress,
     )
-    return Finding(result, abilities[0], _answer(job, asked))
+    return Finding(result, abilities[0], _answer(job, asked), limits(asked.model, job.limiter(asked.model)))
+
+
+def limits(model: Model, limiter: Limiter) -> str:
+    """What holds a model back: stated by the run file, by the account's tier, or learned from the server."""
+    own = model.limits or Limits()
+    known = entry.tiers if (entry := catalog.of(model)) else {}
+    tier = known.get(own.tier or "")
+
+    def origin(key: str, learned: bool) -> str:
+        if learned:
+            return "said by the server"
+        theirs = tier and getattr(tier.limits, key) == getattr(own, key)
+        return f"tier {own.tier}, read {tier.date}" if tier and theirs else "run file"
+
+    held = [f"{limit} ({origin(key, learned)})" for key, limit, learned in limiter.gauges.holding()]
+    held.append(
+        f"{own.concurrency} in flight" if own.concurrency else "as many in flight as it keeps up with"
+    )
+    if known and tier is None:
+        held.append(f"the catalog knows those of tiers {', '.join(known)}: set limits.tier to your account's")
+    return ", ".join(held)
 
 
 def _short(arm: Arm) -> Arm:

@@ -80,10 +80,10 @@ def estimate(
     as_json: AsJson = False,
 ) -> None:
     """What a budget buys, from the catalog alone: no model is asked, nothing is written."""
-    from toolkit import pipeline, tables
+    from toolkit import planning, tables
 
     budget = [f"budget={{usd: {usd}, match: price}}"] if usd is not None else []
-    made = pipeline.make_plan(_job(run, [*(set_ or []), *budget], None))
+    made = planning.make_plan(_job(run, [*(set_ or []), *budget], None))
     tables.plan(
         made, as_json=as_json, heading="Estimate (from prices and expected lengths; nothing was measured)"
     )
@@ -91,17 +91,27 @@ def estimate(
 
 @app.command()
 def plan(
-    run: RunArg, set_: Set = None, out: Out = None, as_json: AsJson = False, dry_run: bool = False
+    run: RunArg,
+    pilot: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="First measure: N draws per problem and model, under a cap."),
+    ] = None,
+    set_: Set = None,
+    out: Out = None,
+    as_json: AsJson = False,
+    dry_run: bool = False,
 ) -> None:
     """From the budget to draws per problem for each arm."""
-    from toolkit import config, pipeline, tables
+    from toolkit import config, stages, tables
 
     job = _job(run, set_, out)
     if dry_run:
         typer.echo(config.dump(job.run), nl=False)
         return
+    if pilot is not None:
+        job = stages.pilot(job, pilot)
     _keep(job)
-    tables.plan(pipeline.save_plan(job), as_json=as_json)
+    tables.plan(stages.plan(job), as_json=as_json)
 
 
 @app.command()
@@ -122,20 +132,72 @@ def sample(
 
 
 @app.command()
-def verify(run: RunArg, set_: Set = None, out: Out = None) -> None:
-    """Judge every draw that has no verdict yet."""
-    from toolkit import stages
+def verify(
+    run: RunArg,
+    diff: Annotated[
+        bool, typer.Option("--diff", help="Then show the verdicts that differ from an older verifier's.")
+    ] = False,
+    against: Annotated[str | None, typer.Option(metavar="VERSION", help="That older version.")] = None,
+    set_: Set = None,
+    out: Out = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge every draw that has no verdict of this verifier yet; nothing is paid."""
+    from toolkit import stages, tables
 
-    stages.verify(_job(run, set_, out))
+    job = _job(run, set_, out)
+    stages.verify(job)
+    if diff or against:
+        tables.differences(stages.differences(job, against), as_json=as_json)
 
 
 @app.command()
-def measure(run: RunArg, set_: Set = None, out: Out = None, as_json: AsJson = False) -> None:
+def judge(run: RunArg, set_: Set = None, out: Out = None) -> None:
+    """Ask the run's judge about the reasoning of a sample of correct draws."""
+    from toolkit import stages
+
+    job = _job(run, set_, out)
+    _keep(job)
+    stages.finish(stages.judge(job))
+
+
+@app.command()
+def audit(
+    run: RunArg,
+    sheet: Annotated[
+        Path | None, typer.Option("--sheet", metavar="CSV", help="Write a blind sheet to label.")
+    ] = None,
+    labelled: Annotated[
+        Path | None, typer.Option("--labels", metavar="CSV", help="Read the labels of a sheet.")
+    ] = None,
+    size: Annotated[int | None, typer.Option(metavar="N", help="Draws of each arm on the sheet.")] = None,
+    set_: Set = None,
+    out: Out = None,
+) -> None:
+    """How many correct draws reason wrongly: by people's labels, a judge's, or both."""
+    from toolkit import stages
+
+    stages.audit(_job(run, set_, out), sheet, labelled, size)
+
+
+@app.command()
+def measure(
+    run: RunArg,
+    reprice: Annotated[
+        str | None,
+        typer.Option(metavar="DATE|FILE", help="Also what these draws cost at a day's or a file's prices."),
+    ] = None,
+    set_: Set = None,
+    out: Out = None,
+    as_json: AsJson = False,
+) -> None:
     """Coverage, diversity and cost per correct draw, with intervals."""
     from toolkit import stages, tables
 
-    measured = stages.measure(_job(run, set_, out))
+    measured = stages.measure(_job(run, set_, out), reprice=reprice)
     tables.measures(measured, as_json=as_json)
+    if "repriced" in measured and not as_json:
+        tables.repriced(measured)
 
 
 @app.command()
@@ -229,12 +291,25 @@ def import_(
 
 @app.command()
 def prices(
-    model: Annotated[str | None, typer.Argument(help="Only this model.")] = None, as_json: AsJson = False
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODEL | diff [MODEL]]", help="Only this model; diff compares with genai-prices."
+        ),
+    ] = None,
+    compared: Annotated[str | None, typer.Argument(hidden=True, metavar="")] = None,
+    on: Annotated[str | None, typer.Option(metavar="DATE", help="As they were on a day.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """The catalog: dated prices, parameters, terms of use."""
-    from toolkit import tables
+    from toolkit import stages, tables
 
-    tables.catalog(model, as_json=as_json)
+    if model == "diff":
+        stages.compare_prices(compared, stages.day(on), as_json=as_json)
+        return
+    if compared is not None:
+        raise typer.BadParameter(f"{compared}: give one model, or `diff` before it")
+    tables.catalog(model, stages.day(on), as_json=as_json)
 
 
 @app.command()

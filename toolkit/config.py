@@ -140,6 +140,9 @@ def _with_paths(data: dict[str, Any], beside: Path, overridden: frozenset[str]) 
     section(data.get("problems"), "problems.", "source")
     if isinstance(evaluate := data.get("evaluate"), dict):
         section(evaluate.get("problems"), "evaluate.problems.", "source")
+    if isinstance(judge := data.get("judge"), dict):
+        section(judge, "judge.", "prompt")
+        section(judge.get("model"), "judge.model.", "world")
     for kind in ("models", "students"):
         members = data.get(kind)
         for name, member in members.items() if isinstance(members, dict) else ():

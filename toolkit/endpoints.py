@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dotenv import dotenv_values
@@ -30,8 +30,13 @@ LOCAL_CONCURRENCY = 24  # requests in flight to our own checkpoint server: enoug
 
 def resolve(run: Run) -> Run:
     """The run with prices, parameters and expectations filled in: run file > world > catalog."""
-    models = {name: _with_facts(model) for name, model in run.models.items()}
-    return run.model_copy(update={"models": models})
+    models = {name: _with_tier(name, _with_facts(model)) for name, model in run.models.items()}
+    for name, model in models.items():
+        _refuse_thinking(name, model)
+    judge = run.judge
+    if judge is not None:
+        judge = judge.model_copy(update={"model": _with_tier("judge", _with_facts(judge.model))})
+    return run.model_copy(update={"models": models, "judge": judge})
 
 
 def _with_facts(model: Model) -> Model:
@@ -40,6 +45,35 @@ def _with_facts(model: Model) -> Model:
         key: value for key, value in facts.items() if getattr(model, key) is None and value is not None
     }
     return model.model_copy(update=missing)
+
+
+def _with_tier(name: str, model: Model) -> Model:
+    """The limits of the account's tier where the run file names one and no limit of its own."""
+    if model.limits is None or model.limits.tier is None:
+        return model
+    known = entry.tiers if (entry := catalog.of(model)) else {}
+    tier = known.get(model.limits.tier)
+    if tier is None:
+        mend = (
+            f"give one of {', '.join(known)}"
+            if known
+            else "the catalog knows none: write the limits themselves"
+        )
+        raise InputError(
+            f"models.{name}.limits.tier: no tier {model.limits.tier!r} of {model.model} is known: {mend}"
+        )
+    own = {key: getattr(model.limits, key) for key in model.limits.model_fields_set}
+    return model.model_copy(update={"limits": tier.limits.model_copy(update=own)})
+
+
+def _refuse_thinking(name: str, model: Model) -> None:
+    """A thinking budget that the model cannot keep is refused before anything is asked."""
+    named = catalog.listed(model)
+    asked = model.provider == "gemini" or named.startswith("gemini-2.5")  # or by way of litellm
+    if model.thinking is None or not asked:
+        return
+    if why := gemini.unthinkable(named, model.thinking):
+        raise InputError(f"models.{name}.thinking: {model.model}: {why} ({gemini.THINKING_SOURCE})")
 
 
 def _facts(model: Model) -> dict[str, object]:
@@ -54,17 +88,11 @@ def _facts(model: Model) -> dict[str, object]:
         return {"params": arms.parameters(folder), "limits": Limits(concurrency=LOCAL_CONCURRENCY)}
     if model.provider == "vllm" and Path(model.model).is_dir():
         return {"params": arms.parameters(Path(model.model))}
-    entry = catalog.find(_listed(model))
+    entry = catalog.of(model)
     known = {"price": entry.price(), "params": entry.params} if entry else {}
     return known | (
         {"base_url": gemini.BASE_URL, "key_env": gemini.KEY_ENV} if model.provider in GOOGLES else {}
     )
-
-
-def _listed(model: Model) -> str:
-    """The catalog's name. litellm puts the vendor first; other vendors' prices of a model may differ."""
-    own = model.provider == "litellm" and model.model.startswith(("openai/", "gemini/"))
-    return model.model.partition("/")[2] if own else model.model
 
 
 def _world_facts(model: Model) -> dict[str, object]:
@@ -87,6 +115,7 @@ class Connections:
     """Opens endpoints for a run; the pipeline calls it without knowing what stands behind."""
 
     directory: Path  # logs and journals of started servers go here
+    timeout: float = 600.0  # seconds, one request through a vendor's SDK; the wire has its own
 
     @contextlib.asynccontextmanager
     async def __call__(
@@ -104,12 +133,15 @@ class Connections:
             engines = await self._engines(stack, models.values())
             if any(m.provider == "litellm" for m in models.values()):
                 stack.push_async_callback(litellm_sdk.close)
-            yield {
-                name: self._endpoint(
-                    name, m, urls.get(self._arguments(m, problems)) or engines.get(_engine(m))
-                )
-                for name, m in models.items()
+            begun = {
+                n: urls.get(self._arguments(m, problems)) or engines.get(_engine(m))
+                for n, m in models.items()
             }
+            watched = {
+                u for n, m in models.items() if m.provider == "vllm" for u in m.urls or (begun[n] or "",)
+            }
+            meters = await stack.enter_async_context(vllm.metered(watched))
+            yield {n: self._endpoint(n, m, None if m.urls else begun[n], meters) for n, m in models.items()}
 
     async def _engines(
         self, stack: contextlib.AsyncExitStack, models: Iterable[Model]
@@ -147,23 +179,43 @@ class Connections:
             )
         return ()
 
-    def _endpoint(self, name: str, model: Model, url: str | None) -> Endpoint:
-        address = url or model.base_url or ""
-        # A started server has another port each time; the ledger keeps what stays the same.
-        shown = f"{model.provider}:{Path(model.model).name}" if url else address
+    def _endpoint(
+        self, name: str, model: Model, url: str | None, meters: Mapping[str, vllm.Meter]
+    ) -> Endpoint:
+        """The model's only server, or the first of several with the others beside it."""
+        if url:  # a started server has another port each time; the ledger keeps what stays the same
+            shown = f"{model.provider}:{Path(model.model).name}"
+            return _metered(replace(self._server(name, model, url), address=shown), meters.get(url))
+        servers = {u: self._server(name, model, u) for u in model.urls or ("",)}
+        first, *others = (_metered(server, meters.get(u)) for u, server in servers.items())
+        if not others:
+            return first
+        able = first.provider.capabilities(model.model)
+        for other in others:
+            if other.provider.capabilities(model.model) != able:
+                raise InputError(
+                    f"models.{name}.base_url: {first.address} and {other.address} do not honour the same parameters: "
+                    "make them two models"
+                )
+        return replace(first, others=tuple(others), batcher=None)
+
+    def _server(self, name: str, model: Model, url: str) -> Endpoint:
+        secret = key(name, model)
         if model.provider == "gemini":
-            native = gemini.Gemini(address, key(name, model))
-            return Endpoint(native, shown, GeminiBatch(native, address, native.key))
+            native = gemini.Gemini(url, secret)
+            return Endpoint(native, url, GeminiBatch(native, url, secret))
         if model.provider == "gemini-legacy":
-            return Endpoint(GeminiLegacy(address, key(name, model)), shown)
+            return Endpoint(GeminiLegacy(url, secret, self.timeout), url)
         if model.provider == "litellm":
-            return Endpoint(litellm_sdk.LiteLLM(model.base_url, key(name, model)), address or "litellm")
+            return Endpoint(litellm_sdk.LiteLLM(url or None, secret, self.timeout), url or "litellm")
         if model.provider == "vllm":
-            return Endpoint(vllm.VLLM(address, key(name, model)), shown)
-        compatible = OpenAICompatible(address, key(name, model))
-        return Endpoint(
-            compatible, shown, None if model.provider == "checkpoint" else OpenAIBatch(compatible)
-        )
+            return Endpoint(vllm.VLLM(url, secret), url)
+        compatible = OpenAICompatible(url, secret)
+        return Endpoint(compatible, url, None if model.provider == "checkpoint" else OpenAIBatch(compatible))
+
+
+def _metered(server: Endpoint, meter: vllm.Meter | None) -> Endpoint:
+    return server if meter is None else replace(server, full=meter.full)
 
 
 def _engine(model: Model) -> tuple[object, ...]:
@@ -190,7 +242,8 @@ def _secret(variable: str) -> str | None:
 
 def secrets(run: Run) -> tuple[str, ...]:
     """Every key the run knows, to be kept out of what is stored."""
-    return tuple(v for m in run.models.values() if m.key_env and (v := _secret(m.key_env)))
+    models = [*run.models.values(), *([run.judge.model] if run.judge else [])]
+    return tuple(v for m in models if m.key_env and (v := _secret(m.key_env)))
 
 
 def _environment(model: Model) -> dict[str, str]:

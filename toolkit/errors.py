@@ -79,6 +79,7 @@ class ProviderError(PricematchError):
         self.status = status
         self.limits = limits or {}
         self.attempt: int | None = None  # ledger id, once the attempt is recorded
+        self.server: int | None = None  # which of the model's servers was asked
 
 
 _SECRET = re.compile(r"(?i)\b(?:sk-|gsk_|AIza|hf_|xai-|Bearer\s+|key=)[\w\-./+=]{4,}")

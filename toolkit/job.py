@@ -1,25 +1,28 @@
 """A resolved run and where it lives: its arms, problems, gates, ledger and files."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from string import Template
 from typing import Any, Protocol
 
 import prompts
-from toolkit import arms, cost, problems
-from toolkit.arms import Arm
+from toolkit import arms, cost, gpu, pilot, problems
+from toolkit.arms import Arm, Replica
 from toolkit.errors import InputError
 from toolkit.ledger import Ledger, Reader
 from toolkit.limits import Limiter
+from toolkit.pilot import Measured
 from toolkit.provider import Batcher, Provider
+from toolkit.sample import Send, asker
 from toolkit.spec import Model, Problems, Run
 from toolkit.types import Problem
 
-LEDGER, PLAN, METRICS, EVALUATION = "ledger.sqlite", "plan.json", "metrics.json", "evaluation.json"
+LEDGER, PILOT, PLAN, ROUNDS = "ledger.sqlite", "pilot.json", "plan.json", "rounds.json"
+METRICS, AUDIT, EVALUATION = "metrics.json", "audit.json", "evaluation.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,19 @@ class Endpoint:
     provider: Provider
     address: str  # as the ledger shows it
     batcher: Batcher | None = None
+    others: tuple["Endpoint", ...] = ()  # further servers of the same model
+    full: Callable[[], bool] | None = None  # do requests queue there now? None: it does not say
+
+    def replicas(self, send: Send) -> list[Replica]:
+        """The further servers, ready to be asked."""
+        return [Replica(asker(other.provider, send), other.address) for other in self.others]
+
+    def gate(self, limiter: Limiter) -> Limiter:
+        """The model's gate, which hears from its servers whether requests queue there."""
+        for number, server in enumerate((self, *self.others)):
+            if server.full is not None:
+                limiter.hold_while(server.full, number)
+        return limiter
 
 
 class Connect(Protocol):
@@ -72,33 +88,60 @@ class Job:
             raise InputError(f"prompt: {error.args[0]}") from None
 
     @cached_property
+    def _purses(self) -> arms.Purses:
+        return {}
+
+    @cached_property
     def _limiters(self) -> dict[tuple[str, ...], Limiter]:
         return {}
 
     def limiter(self, model: Model) -> Limiter:
         """The one gate of this account and model, for every arm and stage that asks it."""
-        return self._limiters.setdefault(arms.account(model), arms.make_limiter(model))
+        account = arms.account(model)
+        if account not in self._limiters:
+            self._limiters[account] = arms.make_limiter(model, self._purses)
+        return self._limiters[account]
 
     @property
     def problems(self) -> list[Problem]:
         return self.loaded.problems
 
     def arms(self, *, imported: bool = True, batched: bool = False) -> list[Arm]:
-        """The run's arms, in its order; batched ones at the price of a batch."""
-        pairs = [(arm, self.run.models[model], model) for arm, model in self.run.arm_models().items()]
-        if batched:
-            pairs = [(arm, _in_batches(arm, spec), name) for arm, spec, name in pairs]
+        """What is drawn, in the run's order: arms, and each model's part of a mixture. Batched: at a batch's price."""
+        parts = [(name, arm, key, self.run.models[key]) for name, (arm, key) in self.run.parts().items()]
         return [
-            Arm(arm, spec, self.run.decoding_of(name), self.template)
-            for arm, spec, name in pairs
-            if imported or spec.provider != "imported"
+            self._priced(
+                Arm(
+                    name,
+                    _in_batches(name, model) if batched else model,
+                    self.run.decoding_of(key),
+                    self.template,
+                    arm,
+                    key,
+                )
+            )
+            for name, arm, key, model in parts
+            if imported or model.provider != "imported"
         ]
 
-    def open(self) -> Ledger:
+    def _priced(self, arm: Arm) -> Arm:
+        """A local model whose GPU has a price gets one of its own, once its throughput is known."""
+        if arm.model.price is not None or arm.model.gpu is None:
+            return arm
+        known = self.piloted.get(arm.payload_sha)
+        price = gpu.price(arm.model.gpu, known.tokens_per_second if known else None)
+        return replace(arm, model=arm.model.model_copy(update={"price": price}))
+
+    @property
+    def piloted(self) -> dict[str, Measured]:
+        """What the pilot measured, by payload; empty before there was one."""
+        return pilot.pooled(pilot.load(self.read(PILOT)).values())
+
+    def open(self, *, cap_pico: int | None = None) -> Ledger:
+        """The run's ledger, under the run's cap; a stage may set itself a lower one."""
         cap = self.run.budget.cap
-        return Ledger(
-            self.directory / LEDGER, cap_pico=None if cap is None else cost.to_pico(cap), secrets=self.secrets
-        )
+        caps = [c for c in (None if cap is None else cost.to_pico(cap), cap_pico) if c is not None]
+        return Ledger(self.directory / LEDGER, cap_pico=min(caps, default=None), secrets=self.secrets)
 
     def reader(self) -> Reader:
         return Reader(self.directory / LEDGER)

@@ -7,11 +7,12 @@ Spend rule: an upper bound is reserved and committed before a request leaves, an
 server's usage. Whatever happens, billed <= settled + uncertain <= cap.
 """
 
+import hashlib
 import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -61,7 +62,15 @@ MIGRATIONS = (
         gold TEXT, outcome TEXT NOT NULL, extracted TEXT, norm_sha TEXT NOT NULL,
         PRIMARY KEY(draw, verifier, version)) WITHOUT ROWID;
     """,
+    # Two more identities of a solution; NULL where it was judged before they existed.
+    """
+    ALTER TABLE verdict ADD COLUMN exact_sha TEXT;
+    ALTER TABLE verdict ADD COLUMN equations_sha TEXT;
+    """,
 )
+
+
+STRANDED = "its batch belongs to an arm as it stood before"
 
 
 class AtCap(PricematchError):
@@ -187,20 +196,21 @@ class Reader:
         known = {(k, s): i for i, k, s in self._db.execute("SELECT id, key, sha FROM problem")}
         return [known.get((p.id, p.sha)) for p in problems]
 
-    def missing(self, arm: int, problems: Sequence[int], k: int) -> list[Sequence[int]]:
-        """For each problem the draw indices below k that the arm does not have yet."""
+    def missing(self, arm: int, problems: Sequence[int], k: int | Sequence[int]) -> list[Sequence[int]]:
+        """For each problem the draw indices below k (one for all, or one each) that the arm does not have yet."""
+        ks = [k] * len(problems) if isinstance(k, int) else k
         count = {
             p: (n, top)
             for p, n, top in self._db.execute(
                 "SELECT problem, COUNT(*), MAX(idx) FROM draw WHERE arm=? AND idx<? GROUP BY problem",
-                (arm, k),
+                (arm, max(ks, default=0)),
             )
         }
-        return [self._holes(arm, p, k, *count.get(p, (0, -1))) for p in problems]
+        return [self._holes(arm, p, k, *count.get(p, (0, -1))) for p, k in zip(problems, ks, strict=True)]
 
     def _holes(self, arm: int, problem: int, k: int, have: int, top: int) -> Sequence[int]:
         if have == top + 1:  # no hole: the common case needs no second look
-            return range(have, k)
+            return range(min(have, k), k)
         found = {
             i for (i,) in self._db.execute("SELECT idx FROM draw WHERE arm=? AND problem=?", (arm, problem))
         }
@@ -251,6 +261,11 @@ class Reader:
             uncertain=rows.get("uncertain", 0),
         )
 
+    def committed(self, arm: int) -> int:
+        """Picodollars of one arm that count against the cap."""
+        sql = "SELECT SUM(COALESCE(cost_pico, reserved_pico, 0)) FROM attempt WHERE arm=? AND state <> 'released'"
+        return int(self._db.execute(sql, (arm,)).fetchone()[0] or 0)
+
     def live_batches(self) -> list[LiveBatch]:
         """Batches whose results are still to come, oldest first."""
         found = self._db.execute(
@@ -271,8 +286,10 @@ class Reader:
         """Attempts by state."""
         return dict(self._db.execute("SELECT state, COUNT(*) FROM attempt GROUP BY state"))
 
-    def count_draws(self) -> int:
-        return int(self._db.execute("SELECT COUNT(*) FROM draw").fetchone()[0])
+    def count_draws(self, arm: int | None = None) -> int:
+        """Draws of the whole ledger, or of one arm."""
+        where, args = ("", ()) if arm is None else (" WHERE arm=?", (arm,))
+        return int(self._db.execute(f"SELECT COUNT(*) FROM draw{where}", args).fetchone()[0])
 
 
 class Ledger(Reader):
@@ -313,16 +330,21 @@ class Ledger(Reader):
     # -- what is asked
 
     def add_arm(
-        self, name: str, model: str, provider: str, decoding: Mapping[str, Any], payload_sha: str
+        self,
+        name: str,
+        model: str,
+        provider: str,
+        decoding: Mapping[str, Any],
+        payload_sha: str,
+        *,
+        earlier: Sequence[str] = (),
     ) -> int:
-        """The arm's row id; the same name and payload is the same arm, so a rerun tops it up."""
+        """The arm's row id; the same name and payload is the same arm, so a rerun tops it up.
+
+        An arm that was known by one of the `earlier` payloads goes on under the new one, with its draws.
+        """
         row = (name, model, provider, json.dumps(decoding, sort_keys=True), payload_sha)
-        self._writer.now(
-            lambda db: db.execute(
-                "INSERT OR IGNORE INTO arm(name, model, provider, decoding_json, payload_sha) VALUES (?,?,?,?,?)",
-                row,
-            )
-        )
+        self._writer.now(lambda db: _add_arm(db, row, earlier))
         found = self.arm_id(name, payload_sha)
         assert found is not None
         return found
@@ -366,6 +388,13 @@ class Ledger(Reader):
         """The batch will bring nothing more: attempts still waiting for it meet this fate."""
         await self._writer.soon(lambda db: self._close_batch(db, batch, state, fate, cause))
 
+    async def strand_batches(self, arms: Collection[int | None]) -> int:
+        """Batches that none of these arms can collect: what they may cost is uncertain. How many there are.
+
+        They are left alone at their provider, and those of these arms that were stranded once are live again.
+        """
+        return await self._writer.soon(lambda db: self._strand(db, frozenset(arms)))
+
     async def settle(self, attempt: int, answer: Settlement) -> None:
         """Record an answer: its cost replaces the reservation, its choices become draws."""
         await self._writer.soon(lambda db: self._settle(db, attempt, answer))
@@ -408,13 +437,42 @@ class Ledger(Reader):
     def add_verdicts(
         self, verifier: str, version: str, verdicts: Iterable[tuple[int, str | None, Verdict]]
     ) -> None:
-        """Store (draw, gold, verdict), replacing older verdicts of the same verifier version."""
+        """Store (draw, gold, verdict), replacing older verdicts of the same verifier version.
+
+        The identity of the text as served is taken here, whoever judged it.
+        """
+        verdicts = list(verdicts)
+        exact = self._exact_shas([d for d, _, v in verdicts if not v.exact_sha])
         rows = [
-            (d, verifier, version, gold, v.outcome.value, v.extracted, v.norm_sha) for d, gold, v in verdicts
+            (
+                d,
+                verifier,
+                version,
+                gold,
+                v.outcome.value,
+                v.extracted,
+                v.norm_sha,
+                v.exact_sha or exact.get(d),
+                v.equations_sha,
+            )
+            for d, gold, v in verdicts
         ]
         self._writer.now(
-            lambda db: db.executemany("INSERT OR REPLACE INTO verdict VALUES (?,?,?,?,?,?,?)", rows)
+            lambda db: db.executemany(
+                "INSERT OR REPLACE INTO verdict(draw, verifier, version, gold, outcome, extracted, norm_sha, "
+                "exact_sha, equations_sha) VALUES (?,?,?,?,?,?,?,?,?)",
+                rows,
+            )
         )
+
+    def _exact_shas(self, draws: Sequence[int]) -> dict[int, str]:
+        found = {}
+        for start in range(0, len(draws), 500):
+            some = draws[start : start + 500]
+            sql = f"SELECT draw, text FROM draw_text WHERE draw IN ({','.join('?' * len(some))})"
+            for draw, text in self.rows(sql, some):
+                found[draw] = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        return found
 
     # -- inside the writer thread
 
@@ -435,6 +493,31 @@ class Ledger(Reader):
         for (attempt,) in waiting:
             self._fail(db, attempt, fate, cause, None)
         db.execute("UPDATE batch SET state=? WHERE id=?", (state, batch))
+
+    def _strand(self, db: sqlite3.Connection, arms: frozenset[int | None]) -> int:
+        stranded = 0
+        for batch, arm, state in _batch_arms(db):
+            if state == "stranded" and arm in arms:
+                self._take_up(db, batch)
+            elif arm not in arms:
+                stranded += 1
+                self._close_batch(db, batch, "stranded", "uncertain", STRANDED)
+        return stranded
+
+    def _take_up(self, db: sqlite3.Connection, batch: int) -> None:
+        """Its arm is back. What the user has resolved meanwhile stays resolved."""
+        of = (batch, STRANDED)
+        (held,) = db.execute(
+            "SELECT COALESCE(SUM(reserved_pico), 0) FROM attempt WHERE batch=? AND state='uncertain' AND cause=?",
+            of,
+        ).fetchone()
+        db.execute(
+            "UPDATE attempt SET state='reserved', cause=NULL, ended=NULL WHERE batch=? AND state='uncertain' AND cause=?",
+            of,
+        )
+        known = "CASE WHEN remote_id IS NULL THEN 'intent' ELSE 'submitted' END"
+        db.execute(f"UPDATE batch SET state={known} WHERE id=?", (batch,))
+        self._spend = self._spend.plus(reserved=held, uncertain=-held)
 
     def _reserve(self, db: sqlite3.Connection, intent: Intent, batch: int | None = None) -> int:
         wanted = intent.reserved_pico or 0
@@ -498,6 +581,23 @@ class Ledger(Reader):
         self._spend = self._spend.plus(reserved=-(reserved or 0), uncertain=held)
 
 
+def _add_arm(db: sqlite3.Connection, row: tuple[str, ...], earlier: Sequence[str]) -> None:
+    """Rename the arm's row with the most draws, or make one; nothing where it is there already."""
+    name, sha = row[0], row[-1]
+    there = db.execute("SELECT 1 FROM arm WHERE name=? AND payload_sha=?", (name, sha)).fetchone()
+    if earlier and not there:
+        found = db.execute(
+            f"SELECT id FROM arm WHERE name=? AND payload_sha IN ({','.join('?' * len(earlier))}) "
+            "ORDER BY (SELECT COUNT(*) FROM draw WHERE draw.arm=arm.id) DESC LIMIT 1",
+            (name, *earlier),
+        ).fetchone()
+        if found:
+            db.execute("UPDATE arm SET payload_sha=? WHERE id=?", (sha, *found))
+    db.execute(
+        "INSERT OR IGNORE INTO arm(name, model, provider, decoding_json, payload_sha) VALUES (?,?,?,?,?)", row
+    )
+
+
 def _insert_draws(
     db: sqlite3.Connection, attempt: int, arm: int, problem: int, first: int, choices: Sequence[Choice]
 ) -> None:
@@ -533,6 +633,15 @@ def _import(
         db.execute("INSERT INTO draw_text VALUES (?,?,NULL)", (draw, text))
         new += 1
     return new
+
+
+def _batch_arms(db: sqlite3.Connection) -> list[tuple[int, int, str]]:
+    """(batch, its arm, its state) of every batch that still holds money."""
+    return db.execute(
+        "SELECT DISTINCT b.id, a.arm, b.state FROM batch b JOIN attempt a ON a.batch=b.id "
+        "WHERE (b.state IN ('intent','submitted') AND a.state='reserved') "
+        "OR (b.state='stranded' AND a.state='uncertain')"
+    ).fetchall()
 
 
 def _held_by_batches(db: sqlite3.Connection) -> int:

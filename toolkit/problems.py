@@ -1,25 +1,34 @@
 """Questions with gold answers, from JSONL, a hub dataset or the built-in generator.
 
 Conventions understood: GSM8K (`question`, `answer` ending in `#### N`) and MATH (`problem`, `solution`
-with a last `\\boxed{}`, optional `answer`). A row whose gold is empty (MATH train has two with `\\boxed{}`)
-is left out and said: its draws could not be verified, so they would be money for nothing.
+with a last `\\boxed{}`, optional `answer`). For programs MBPP (`text` or `prompt`, `code`, `test_list`),
+HumanEval (`prompt`, `entry_point`, `test`), and rows with a `question` and a `test_program`: their gold is
+a program of tests (`toolkit.programs`). A row whose gold is empty (MATH train has two with `\\boxed{}`) is
+left out and said: its draws could not be verified, so they would be money for nothing.
+
+MBPP asks with its tests in the question, as its paper does (arXiv 2108.07732): they say what the function
+is called. A program may then repeat their answers; `challenge_test_list`, where a row has one, is neither
+shown nor run, so that shares stay comparable with published ones.
 """
 
+import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from toolkit import word_problems
 from toolkit.answers import gold_answer
 from toolkit.errors import InputError
+from toolkit.programs import Suite, entry_names, preamble
 from toolkit.spec import Problems
 from toolkit.types import Problem
 
 BUILTIN = "builtin:word-problems"
 QUESTION_KEYS = ("question", "problem")
-ID_KEYS = ("id", "idx", "unique_id")
+ID_KEYS = ("id", "idx", "unique_id", "task_id")
+TESTS = "test_program"  # the gold of any code problem, also in rows of one's own
 DEFAULT_LIMIT = 200  # of the generator, which has no end
 HUB_CONFIG = {"openai/gsm8k": "main"}
 
@@ -39,7 +48,7 @@ def load(spec: Problems) -> Loaded:
 
 
 def _is_file(source: str) -> bool:
-    return source.endswith((".jsonl", ".json")) or Path(source).is_file()
+    return source.endswith((".jsonl", ".json", ".jsonl.gz")) or Path(source).is_file()
 
 
 def _generated(spec: Problems) -> Loaded:
@@ -78,6 +87,7 @@ def _collect(rows: Iterable[tuple[str, Mapping[str, Any]]], spec: Problems) -> L
 
 
 def _problem(place: str, row: Mapping[str, Any], split: str, number: int) -> Problem:
+    row = _as_question(place, row)
     question = _first(row, QUESTION_KEYS)
     if not isinstance(question, str) or not question.strip():
         raise InputError(f"{place}: no text under {' or '.join(QUESTION_KEYS)}: every row needs its question")
@@ -94,9 +104,50 @@ def _problem(place: str, row: Mapping[str, Any], split: str, number: int) -> Pro
     )
 
 
+def _as_question(place: str, row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row of MBPP or HumanEval as one with `question`, `test_program` and `solution`; others as they are."""
+    try:
+        if "entry_point" in row and "test" in row:
+            return {"task_id": row.get("task_id"), **_humaneval(row)}
+        if "test_list" in row:
+            return {"task_id": row.get("task_id"), **_mbpp(row)}
+    except (SyntaxError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{place}: its tests cannot be used ({type(error).__name__}: {error}): "
+            "give the fields of MBPP or HumanEval as they are published"
+        ) from None
+    return row
+
+
+def _mbpp(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The setup stands behind the candidate, whose classes it uses. "Sanitized" rows have `prompt`, `test_imports`."""
+    tests, solution = row["test_list"], row.get("code") or ""
+    before = [*(row.get("test_imports") or ()), row.get("test_setup_code") or ""]
+    source = "\n".join([*filter(None, before), *tests, ""])
+    asked = _first(row, ("text", "prompt"))
+    return {
+        "question": f"{asked}\nTests:\n" + "\n".join(map(str.strip, tests)) if asked else None,
+        TESTS: Suite(source, entry_names(source, solution)).as_gold() if tests else "",
+        "solution": solution or None,
+    }
+
+
+def _humaneval(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The prompt's imports and helpers are part of the tests; the function itself is the candidate's."""
+    prompt, entry, solution = row["prompt"], row["entry_point"], row.get("canonical_solution")
+    source = f"{preamble(prompt, [entry])}\n{row['test']}\n\ncheck({entry})\n"
+    return {
+        "question": prompt.strip("\n"),
+        TESTS: Suite(source, (entry,), prompt).as_gold(),
+        "solution": prompt + solution if solution else None,
+    }
+
+
 def _gold(row: Mapping[str, Any]) -> tuple[str | None, str | None]:
     """The final answer and the worked solution, by whichever convention the row follows."""
     answer, solution = row.get("answer"), row.get("solution")
+    if TESTS in row:  # a program: as it is, whatever it contains
+        return row[TESTS] or None, solution
     if isinstance(answer, str) and "####" in answer:
         return gold_answer(answer), answer
     if answer is not None and str(answer).strip():
@@ -109,13 +160,19 @@ def _first(row: Mapping[str, Any], keys: Iterable[str]) -> Any:
 
 
 def file_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(place, row) of a JSONL file."""
+    """(place, row) of a JSONL file, gzipped where its name ends in .gz."""
     if not path.is_file():
         raise InputError(f"{path}: no such file: problems.source is a JSONL file, a hub id or {BUILTIN}")
-    with path.open(encoding="utf-8-sig", errors="replace") as lines:
+    with _open(path) as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 yield f"{path} line {number}", _row(f"{path} line {number}", line)
+
+
+def _open(path: Path) -> IO[str]:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig", errors="replace")
+    return path.open(encoding="utf-8-sig", errors="replace")
 
 
 def _row(place: str, line: str) -> Mapping[str, Any]:

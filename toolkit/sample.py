@@ -9,9 +9,11 @@ import hashlib
 import heapq
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
+from typing import Any
 
 from tenacity import (
     AsyncRetrying,
@@ -29,6 +31,7 @@ from toolkit.provider import Asker, Provider
 from toolkit.types import HttpCall, HttpReply, Reply, Request, Usage
 
 Send = Callable[[HttpCall], Awaitable[HttpReply]]
+DECODING = frozenset({"temperature", "top_p", "top_k", "seed"})  # settings a server may say it applied
 GIVE_UP_AFTER = 8  # requests in a row that used up all their attempts: the provider is down
 
 
@@ -41,6 +44,7 @@ class Task:
     first: int
     n: int
     parent: int | None = None
+    avoid: int | None = None  # the server where it failed last
 
     @property
     def progress(self) -> float:
@@ -167,15 +171,17 @@ class _Sampler:
         self.notes: list[str] = []
         self._halted: set[str] = set()  # arms whose bill passed a reservation
         self._reached: set[str] = set()  # arms that have had an answer
+        self._unlike: set[tuple[str, str]] = set()  # settings that a server did not apply as asked
         self._given_up = 0  # in a row
         self._waiting: list[asyncio.Future[None]] = []  # tasks for which the cap leaves no room now
         self._endings = 0
 
     async def run(self) -> Result:
-        todo = {s.name: self.ledger.missing(s.arm, self.problems, s.k) for s in self.streams}
+        todo = {s.name: self.ledger.missing(s.arm, self.problems, s.wanted) for s in self.streams}
         for s in self.streams:
-            self.progress.planned[s.name] = s.k * len(self.problems)
-            self.progress.done[s.name] = s.k * len(self.problems) - sum(map(len, todo[s.name]))
+            wanted = s.k * len(self.problems) if s.targets is None else sum(s.targets)
+            self.progress.planned[s.name] = wanted
+            self.progress.done[s.name] = wanted - sum(map(len, todo[s.name]))
             self.progress.gates[s.name] = s.limiter
         self.progress.begun = self.progress.done.total()
         self.progress.spend, self.progress.cap_pico = lambda: self.ledger.spent, self.ledger.cap_pico
@@ -195,7 +201,7 @@ class _Sampler:
         if self.fatal is not None:
             raise self.fatal
         missing = {
-            s.name: sum(map(len, self.ledger.missing(s.arm, self.problems, s.k))) for s in self.streams
+            s.name: sum(map(len, self.ledger.missing(s.arm, self.problems, s.wanted))) for s in self.streams
         }
         return Result(missing, self.capped, self.stop.is_set(), self.notes)
 
@@ -244,7 +250,7 @@ class _Sampler:
         retrying = AsyncRetrying(
             stop=stop_after_attempt(self.attempts),
             wait=_pause,
-            retry=retry_if_exception(self._worth_retrying),
+            retry=retry_if_exception(partial(self._worth_retrying, task.stream)),
             sleep=self.sleep,
             reraise=True,
             before_sleep=self._note_retry,
@@ -256,7 +262,8 @@ class _Sampler:
                         raise failure
                     return await self._once_there_is_room(task)
                 except ProviderError as error:
-                    task, failure = replace(task, parent=error.attempt or task.parent), None
+                    task = replace(task, parent=error.attempt or task.parent, avoid=error.server)
+                    failure = None
                     raise
         raise AssertionError("tenacity ends by returning or raising")
 
@@ -276,7 +283,27 @@ class _Sampler:
         """One attempt: reserve, send, settle. Its place in the limiter is held only while it is out."""
         stream, request = task.stream, self._request(task)
         bound = stream.price.bound(request) if stream.price else None
-        intent = Intent(
+        load = Load(stream.prompt_tokens, stream.tokens_per_draw * task.n, bound or 0)
+        async with stream.limiter.slot(load, retry=task.parent is not None, avoid=task.avoid) as slot:
+            if self.stopping:  # the reason to stop may have come while this one waited for its place
+                slot.give_back()
+                return 0, None
+            attempt = await self._reserve(self._intent(task, bound, slot), slot)
+            self.progress.in_flight += 1
+            try:
+                reply = await self._ask(stream, request, attempt, slot)
+            finally:
+                self.progress.in_flight -= 1
+            slot.settle(reply.usage, stream.price.cost(reply.usage) if stream.price and reply.usage else None)
+            stream.limiter.learn(reply.limits)
+        if reply.effective:
+            self._compare(stream.name, request, reply.effective)
+        await self._settle(task, attempt, reply, bound)
+        return min(len(reply.choices), task.n), attempt
+
+    def _intent(self, task: Task, bound: int | None, slot: Slot) -> Intent:
+        stream = task.stream
+        return Intent(
             stream.arm,
             self.problems[task.position],
             task.first,
@@ -285,23 +312,8 @@ class _Sampler:
             stream.price_id,
             stream.purpose,
             task.parent,
-            stream.endpoint,
+            stream.replica(slot.server.number)[1],
         )
-        load = Load(stream.prompt_tokens, stream.tokens_per_draw * task.n, bound or 0)
-        async with stream.limiter.slot(load, retry=task.parent is not None) as slot:
-            if self.stopping:  # the reason to stop may have come while this one waited for its place
-                slot.give_back()
-                return 0, None
-            attempt = await self._reserve(intent, slot)
-            self.progress.in_flight += 1
-            try:
-                reply = await self._ask(stream, request, attempt)
-            finally:
-                self.progress.in_flight -= 1
-            slot.settle(reply.usage, stream.price.cost(reply.usage) if stream.price and reply.usage else None)
-            stream.limiter.learn(reply.limits)
-        await self._settle(task, attempt, reply, bound)
-        return min(len(reply.choices), task.n), attempt
 
     async def _reserve(self, intent: Intent, slot: Slot) -> int:
         try:
@@ -312,11 +324,12 @@ class _Sampler:
         slot.sent()
         return attempt
 
-    async def _ask(self, stream: Stream, request: Request, attempt: int) -> Reply:
+    async def _ask(self, stream: Stream, request: Request, attempt: int, slot: Slot) -> Reply:
+        ask, _ = stream.replica(slot.server.number)
         try:
-            return await stream.ask(request)
+            return await ask(request)
         except ProviderError as error:
-            error.attempt = attempt
+            error.attempt, error.server = attempt, slot.server.number
             state: Fate = "failed" if error.billed == "no" else "uncertain"
             state = "released" if error.kind is Kind.UNREACHABLE else state
             await self.ledger.fail(attempt, state, f"{error.kind}: {error}", error.status)
@@ -325,6 +338,16 @@ class _Sampler:
         except asyncio.CancelledError:
             await asyncio.shield(self.ledger.fail(attempt, "uncertain", "interrupted while in flight"))
             raise
+
+    def _compare(self, arm: str, asked: Request, effective: Mapping[str, Any]) -> None:
+        """Say once what a server made of a setting: it makes the comparison another one."""
+        for name in DECODING & effective.keys():
+            wanted = getattr(asked, name)
+            if wanted is not None and wanted != effective[name] and (arm, name) not in self._unlike:
+                self._unlike.add((arm, name))
+                self.notes.append(
+                    f"{arm}: asked for {name} {wanted}, the server says it applied {effective[name]}"
+                )
 
     async def _settle(self, task: Task, attempt: int, reply: Reply, bound: int | None) -> None:
         stream = task.stream
@@ -359,21 +382,22 @@ class _Sampler:
         seed = seed_of(self.seed, stream.name, self.keys[task.position], task.first) if stream.seeds else None
         return stream.requests[task.position].asking(task.n, seed)
 
-    def _worth_retrying(self, error: BaseException) -> bool:
+    def _worth_retrying(self, stream: Stream, error: BaseException) -> bool:
         return (
             isinstance(error, ProviderError)
             and error.retryable
             and not self.stopping
-            and not self._never_reached(error)
+            and not self._never_reached(stream, error)
         )
 
-    def _never_reached(self, error: ProviderError) -> bool:
-        """A server that never answered is not there: waiting would hide a wrong address."""
-        return error.kind is Kind.UNREACHABLE and not self._reached
+    def _never_reached(self, stream: Stream, error: ProviderError) -> bool:
+        """Where no server ever answered there is none: waiting would hide a wrong address."""
+        nowhere = error.kind is Kind.UNREACHABLE and not stream.limiter.servers.answer
+        return nowhere and not self._reached
 
     def _conclude(self, task: Task, error: ProviderError) -> None:
         """A request failed for good: only itself, or everything?"""
-        whole = (error.scope != "request" and not error.retryable) or self._never_reached(error)
+        whole = (error.scope != "request" and not error.retryable) or self._never_reached(task.stream, error)
         self._given_up += error.retryable
         if whole or self._given_up >= GIVE_UP_AFTER:
             self.fatal = self.fatal or Refused(f"{task.stream.name}: {error}")

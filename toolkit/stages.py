@@ -4,15 +4,37 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from toolkit import batching, checks, config, cost, endpoints, importing, pipeline, screen, tables
+from toolkit import (
+    auditing,
+    batching,
+    catalog,
+    checks,
+    config,
+    cost,
+    endpoints,
+    importing,
+    outlook,
+    pipeline,
+    planning,
+    price_check,
+    repricing,
+    rounds,
+    screen,
+    tables,
+)
 from toolkit import report as page
+from toolkit import verify as verifying
 from toolkit.errors import InputError, PricematchError, Refused, Unfinished
 from toolkit.job import METRICS, PLAN, Job
+from toolkit.plan import Plan
 from toolkit.sample import Progress, Result
+from toolkit.spec import Pilot
 
 
 def open_run(source: Path | str, overrides: Sequence[str] = (), out: Path | None = None) -> Job:
@@ -48,8 +70,45 @@ def check(job: Job) -> None:
         raise type(refusal)("not every model of this run can be asked: see above")
 
 
+def plan(job: Job) -> Plan:
+    """The plan with what the pilot lets expect of it, kept in the run directory."""
+    made = planning.make_plan(job)
+    made = replace(made, forecast=outlook.answers(job, made))
+    job.write(PLAN, made.as_json())
+    return made
+
+
+def pilot(job: Job, draws: int | None = None) -> Job:
+    """The pilot where there is none yet (`draws` per problem), its verdicts, and what it measured.
+
+    Returns the job with its pilot. A pilot that stopped short is used as far as it came.
+    """
+    if draws is not None:
+        job = _with_pilot(job, draws)
+        keep(job)
+    if job.run.budget.pilot is None or pipeline.piloted(job):
+        return job
+    result = _asking(job, "pilot", pipeline.pilot)
+    if result.interrupted:
+        finish(result)
+    for note in result.notes[:3]:
+        screen.say(f"note: {note}")
+    verify(job)
+    tables.pilot(pipeline.keep_pilot(job))
+    return job
+
+
+def _with_pilot(job: Job, draws: int) -> Job:
+    if draws < 1:
+        raise InputError(f"--pilot {draws}: give the draws per problem and model, such as 4")
+    wanted = (job.run.budget.pilot or Pilot()).model_copy(update={"draws": draws})
+    budget = job.run.budget.model_copy(update={"pilot": wanted})
+    return replace(job, run=job.run.model_copy(update={"budget": budget}))
+
+
 def sample(job: Job) -> Result:
-    return _asking(job, "sample", batching.draw if job.run.sampling.batch else pipeline.draw)
+    job = pilot(job)
+    return _asking(job, "sample", batching.draw if job.run.sampling.batch else rounds.draw)
 
 
 def verify(job: Job) -> None:
@@ -59,10 +118,81 @@ def verify(job: Job) -> None:
     screen.say(f"verify: {counts or 'nothing new to judge'}")
 
 
-def measure(job: Job) -> dict[str, Any]:
+def differences(job: Job, old: str | None) -> list[dict[str, Any]]:
+    """Draws on which the verdicts of this version and of an older one differ; by default the newest older one."""
+    name, new = pipeline.verifier_of(job.run)
+    with job.reader() as reader:
+        known = [
+            v
+            for (v,) in reader.rows(
+                "SELECT DISTINCT version FROM verdict WHERE verifier=? ORDER BY 1", (name,)
+            )
+        ]
+        older = [v for v in known if v != new]
+        if old is not None and old not in known:
+            raise InputError(
+                f"--diff {old}: no verdicts of that version: the ledger has {', '.join(known) or 'none'}"
+            )
+        if not older:
+            raise InputError(f"--diff: the ledger has verdicts of {new} alone: there is nothing to compare")
+        rows = {part.row: part for parts in pipeline.measured_parts(job, reader).values() for part in parts}
+        names = {i: arm for i, arm, _, _ in reader.arms()}
+        keys = dict(reader.rows("SELECT id, key FROM problem"))
+        changed = verifying.changes(reader, [*rows], name, old or older[-1], new)
+    return [
+        {
+            "arm": names[c.arm],
+            "problem": keys[c.problem],
+            "draw": c.idx,
+            "gold": c.gold,
+            "answer": c.extracted[1],
+            "before": c.outcome[0].value,
+            "now": c.outcome[1].value,
+        }
+        for c in changed
+    ]
+
+
+def judge(job: Job) -> Result:
+    """The run's judge on its sample, and what its labels say."""
+    result = _asking(job, "judge", auditing.judge)
+    _concluded(job)
+    return result
+
+
+def audit(job: Job, sheet: Path | None, labelled: Path | None, size: int | None) -> None:
+    """A blind sheet for people, or the labels of one."""
+    if sheet is not None:
+        page, key = auditing.export(job, sheet, size or auditing.SIZE)
+        screen.say(
+            f"sheet: {sheet}; label it there or in {page} (keys j, k, 1, 0), then `audit --labels`; keep {key.name} unread"
+        )
+    if labelled is not None:
+        screen.say(f"audit: {auditing.bring_in(job, labelled)} labels")
+    if sheet is None:
+        _concluded(job)
+
+
+def _concluded(job: Job) -> None:
+    found = auditing.conclude(job)
+    if found is None:
+        screen.say(
+            "audit: no labels yet: `pricematch audit RUN --sheet sheet.csv`, or a judge in the run file"
+        )
+        return
+    tables.audit(found)
+
+
+def measure(job: Job, *, reprice: str | None = None) -> dict[str, Any]:
+    """The metrics; with `reprice` (a day, or a file of prices) also those of the same draws at other prices."""
+    other = None if reprice is None else repricing.wanted(reprice, job.run.models)
     measured = pipeline.measure(job)
     screen.say(f"measure: {job.directory / METRICS}")
-    return measured
+    if other is None:
+        return measured
+    at_other_prices = pipeline.measure(job, other)
+    screen.say(f"measure: {job.directory / repricing.REPRICED}")
+    return measured | {"repriced": at_other_prices}
 
 
 def dataset(job: Job) -> None:
@@ -113,11 +243,13 @@ def everything(job: Job) -> None:
     An arm without correct rows is skipped with a line. A run that stopped at its cap, or lacks draws, is
     a smaller design, still matched: it goes on to its page and says so with its exit code.
     """
-    tables.plan(pipeline.save_plan(job))
+    job = pilot(job)
+    tables.plan(plan(job))
     sampled = sample(job)
     if sampled.interrupted:
         finish(sampled)
     verify(job)
+    judged = None if job.run.judge is None else judge(job)
     measure(job)
     dataset(job)
     finetune(job)
@@ -127,6 +259,7 @@ def everything(job: Job) -> None:
     screen.say(page.verdict(job.directory))
     screen.say(f"page: {written}")
     finish(sampled)
+    finish(judged)
     finish(evaluated)
 
 
@@ -149,6 +282,29 @@ def finish(result: Result | None) -> None:
         raise Unfinished(f"draws missing: {missing}: rerun to ask for them again")
 
 
+# -- prices
+
+
+def day(given: str | None) -> date | None:
+    """A day as it is written: 2024-09-01."""
+    try:
+        return None if given is None else date.fromisoformat(given)
+    except ValueError:
+        raise InputError(f"--on {given}: not a day: write it as 2024-09-01") from None
+
+
+def compare_prices(model: str | None, on: date | None, *, as_json: bool) -> None:
+    """The catalog against an installed genai-prices, today or on a day."""
+    asked = on or date.today()
+    entries = list(catalog.load().values()) if model is None else [catalog.require(model)]
+    if not any(entry.price(asked) for entry in entries):
+        raise InputError(
+            f"{model or '--on'}: the catalog has no price of {asked} to compare: see `pricematch prices`"
+        )
+    found = price_check.differences(entries, price_check.genai_prices(asked), asked)
+    tables.price_differences(found, asked, as_json=as_json)
+
+
 # -- status and import
 
 
@@ -159,10 +315,16 @@ def status(job: Job) -> dict[str, Any]:
         known = [i for i in ids if i is not None]
         missing = 0
         for arm in job.arms():
-            k = made["models"].get(arm.name, {}).get("draws_per_problem", 0)
+            design = made["models"].get(arm.whole, {})
+            design = design.get("members", {}).get(arm.key, design)
             row = reader.arm_id(arm.name, arm.payload_sha)
-            have = 0 if row is None else k * len(known) - sum(map(len, reader.missing(row, known, k)))
-            missing += k * len(ids) - have
+            if job.run.policy_of(arm.whole).name == "uniform":
+                k = design.get("draws_per_problem", 0)
+                have = 0 if row is None else k * len(known) - sum(map(len, reader.missing(row, known, k)))
+                missing += k * len(ids) - have
+            else:  # where outcomes decide (draws is null), nobody knows yet
+                have = 0 if row is None else reader.count_draws(row)
+                missing += max((design.get("draws") or 0) - have, 0)
         spend, cap = reader.spend(), job.run.budget.cap
         return {
             "attempts": reader.attempts(),
@@ -225,7 +387,7 @@ def _asking(job: Job, name: str, stage: Stage[Result]) -> Result:
 async def _watched(job: Job, name: str, stage: Stage[T], progress: Progress) -> T:
     stop = asyncio.Event()
     with _first_interrupt_drains(stop, name), screen.draws(name, progress):
-        connect = endpoints.Connections(job.directory)
+        connect = endpoints.Connections(job.directory, job.run.sampling.timeout)
         return await stage(job, connect, stop=stop, progress=progress)
 
 

@@ -9,6 +9,7 @@ import fcntl
 import os
 import queue
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -16,14 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from toolkit.disks import file_system, mounts, pragmas
 from toolkit.errors import InputError, Unfinished
 
 T = TypeVar("T")
 GROUP = 512  # operations in one transaction, at most
-
-NETWORK_FILE_SYSTEMS = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "fuse.sshfs"}
-)
 
 
 def lock(path: Path) -> int:
@@ -31,24 +29,16 @@ def lock(path: Path) -> int:
     handle = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except OSError as error:
         os.close(handle)
-        raise InputError(
-            f"{path}: another pricematch is writing to this run: wait for it or stop it"
-        ) from None
+        if isinstance(error, BlockingIOError | PermissionError):  # some systems deny what they could block
+            said = "another pricematch is writing to this run: wait for it or stop it"
+        else:
+            said = (
+                f"its file system cannot lock files ({error.strerror}): give --out a folder on a local disk"
+            )
+        raise InputError(f"{path}: {said}") from None
     return handle
-
-
-def _journal_mode(path: Path) -> str:
-    """WAL needs shared memory, which network file systems do not give (sqlite.org/wal.html)."""
-    try:
-        mounts = [line.split()[1:3] for line in Path("/proc/self/mounts").read_text().splitlines()]
-    except OSError:
-        return "WAL"
-    home = path.resolve()
-    holding = [(mount, kind) for mount, kind in mounts if home.is_relative_to(mount)]
-    kind = max(holding, key=lambda m: len(m[0]))[1] if holding else ""
-    return "TRUNCATE" if kind in NETWORK_FILE_SYSTEMS else "WAL"
 
 
 @dataclass(slots=True)
@@ -78,9 +68,8 @@ class Writer:
         self.restore: Callable[[Any], None] = lambda _: None
         self._queue: queue.SimpleQueue[_Op | None] = queue.SimpleQueue()
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._db.execute(f"PRAGMA journal_mode={_journal_mode(path)}")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.execute("PRAGMA foreign_keys=ON")
+        for pragma in pragmas(file_system(path, mounts(sys.platform)), sys.platform):
+            self._db.execute(f"PRAGMA {pragma}")
         _migrate(self._db, path, migrations)
         self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
         self._thread.start()

@@ -119,6 +119,8 @@ class Verdict:
     outcome: Outcome
     extracted: str | None  # the final answer as extracted from the text
     norm_sha: str  # identity of the whole solution after normalisation: equal means "the same solution"
+    equations_sha: str = ""  # identity of the ordered list of its calculations; "" where none was looked for
+    exact_sha: str = ""  # identity of the text exactly as it was served; "": the ledger takes it
 
 
 @dataclass(frozen=True, slots=True)

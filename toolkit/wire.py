@@ -4,6 +4,7 @@ httpx's types over the aiohttp transport, called directly: a fifth of the CPU of
 64 requests in flight. Every failure says whether the request can have been billed.
 """
 
+import asyncio
 import re
 import ssl
 from functools import lru_cache
@@ -23,12 +24,17 @@ NEVER_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError,
 
 
 class Wire:
-    """A pool of connections. Use as an async context manager."""
+    """A pool of connections. Use as an async context manager.
+
+    `timeout` seconds are for a whole exchange, from the wait for a connection to the answer's last byte:
+    a limit on each read alone would never end an answer that trickles.
+    """
 
     def __init__(
         self, *, timeout: float = 600.0, connect_timeout: float = 10.0, connections: int = 1024
     ) -> None:
-        self._timeout = {"connect": connect_timeout, "read": timeout, "write": timeout, "pool": timeout}
+        self._timeout = timeout
+        self._extensions = {"timeout": {"connect": connect_timeout}}
         self._transport = AiohttpTransport(
             verify=ssl.create_default_context(),
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
@@ -50,17 +56,20 @@ class Wire:
             _url(call.url),
             headers=_sent_headers(tuple(call.headers.items())),
             content=call.body,
-            extensions={"timeout": self._timeout},
+            extensions=self._extensions,
         )
+        request.headers.encoding = "utf-8"  # else it is guessed anew from every name and value
         try:
-            response = await self._transport.handle_async_request(request)
-            try:
-                body = await _read(response)
-            finally:
-                await response.aclose()
-        except (httpx.RequestError, httpx.StreamError, aiohttp.ClientError) as error:
+            async with asyncio.timeout(self._timeout):
+                response = await self._transport.handle_async_request(request)
+                headers = _headers(response)
+                try:
+                    body = await _read(response, packed="content-encoding" in headers)
+                finally:
+                    await response.aclose()
+        except (TimeoutError, httpx.RequestError, httpx.StreamError, aiohttp.ClientError) as error:
             raise self._failure(call, error) from error
-        return HttpReply(response.status_code, _headers(response), body)
+        return HttpReply(response.status_code, headers, body)
 
     def _failure(self, call: HttpCall, error: Exception) -> ProviderError:
         cause = error.__cause__ or error  # aiohttp's own error
@@ -68,8 +77,8 @@ class Wire:
         if isinstance(cause, NEVER_CONNECTED) or isinstance(error, httpx.UnsupportedProtocol):
             said = f"{place}: cannot connect ({_reason(error)})"
             return ProviderError(Kind.UNREACHABLE, said, retryable=True, scope="account", billed="no")
-        if isinstance(cause, TimeoutError | httpx.TimeoutException):
-            said = f"{place}: no answer in {self._timeout['read']:g} s"
+        if isinstance(error, TimeoutError) or isinstance(cause, TimeoutError | httpx.TimeoutException):
+            said = f"{place}: no answer in {self._timeout:g} s"
             return ProviderError(Kind.TIMEOUT, said, retryable=True)
         said = f"{place}: the connection broke ({_reason(error)})"
         return ProviderError(Kind.CONNECTION, said, retryable=True)
@@ -87,9 +96,9 @@ def _sent_headers(given: tuple[tuple[str, str], ...]) -> httpx.Headers:
     return httpx.Headers(given)
 
 
-async def _read(response: httpx.Response) -> bytes:
+async def _read(response: httpx.Response, *, packed: bool) -> bytes:
     """The body to its end. A plain one, the usual case, skips httpx's decoders."""
-    if response.headers.get("content-encoding") or not isinstance(response.stream, httpx.AsyncByteStream):
+    if packed or not isinstance(response.stream, httpx.AsyncByteStream):
         return await response.aread()
     return b"".join([part async for part in response.stream])
 

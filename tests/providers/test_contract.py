@@ -356,6 +356,14 @@ async def test_a_straggler_past_the_timeout_is_of_unknown_fate(adapter: Adapter,
     assert running.tally.as_json()["requests"] == 1
 
 
+async def test_an_answer_that_trickles_past_the_timeout_is_cut(adapter: Adapter, server: Start) -> None:
+    """Each read is in time; the whole is not."""
+    running = server(faults={"slow_trickle": 1, "trickle_seconds": 4})
+    refused = await running.refuse(adapter, adapter.request(), patience=1.2)
+    assert (refused.kind, refused.retryable, refused.billed) == (Kind.TIMEOUT, True, "unknown")
+    assert running.tally.as_json()["requests"] == 1
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500, 503])
 async def test_a_key_that_the_server_repeats_reaches_no_message(
     adapter: Adapter, serve: Serve, status: int

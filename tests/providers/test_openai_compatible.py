@@ -234,6 +234,29 @@ def test_a_null_error_beside_an_answer_is_no_error() -> None:
 # --- refusals ------------------------------------------------------------------------------------
 
 
+def test_settings_that_a_server_says_it_applied_are_kept() -> None:
+    got = read(answer(said(), temperature=1.0, top_p=0.95, service_tier=None))
+    assert got.effective == {"temperature": 1.0, "top_p": 0.95}
+
+
+def test_a_temperature_that_is_locked_is_refused_by_name_and_costs_nothing() -> None:
+    """As OpenAI's reasoning models refuse it (platform.openai.com/docs/guides/reasoning)."""
+    said = {
+        "message": "Unsupported value: 'temperature' does not support 0.7 with this model. Only the default (1) value is supported.",
+        "type": "invalid_request_error",
+        "param": "temperature",
+        "code": "unsupported_value",
+    }
+    error = refused(400, {"error": said})
+    assert (error.kind, error.retryable, error.scope, error.billed) == (
+        Kind.UNSUPPORTED,
+        False,
+        "model",
+        "no",
+    )
+    assert "temperature" in str(error)
+
+
 def refused(status: int, content: Any = None, **headers: str) -> ProviderError:
     content = {"error": {"message": "said so"}} if content is None else content
     with pytest.raises(ProviderError) as error:

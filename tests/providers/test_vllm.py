@@ -7,14 +7,43 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request as HttpRequest
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
-from providers.vllm import COMMAND, VLLM, Saturation, cause, launcher, saturation, started, watch
+from providers.vllm import (
+    ABILITIES,
+    COMMAND,
+    VLLM,
+    Saturation,
+    cause,
+    launcher,
+    metered,
+    saturation,
+    started,
+    watch,
+)
+from toolkit import arms, endpoints, sample
+from toolkit.arms import Arm
 from toolkit.errors import InputError, Kind, ProviderError, Refused
-from toolkit.types import HttpCall, HttpReply, Message, Request
+from toolkit.ledger import Ledger
+from toolkit.limits.adaptive import START
+from toolkit.serve.openai_format import Tally
+from toolkit.serve.simulate import create_app
+from toolkit.serve.world import World, WorldSpec
+from toolkit.spec import Decoding, Model, Problems
+from toolkit.types import HttpCall, HttpReply, Message, Problem, Request
+from toolkit.wire import Wire
+
+Serve = Callable[[Any], str]
+APPLES = Problem("a", "Kim has 12 apples and buys 30 more. How many has she?", "42")
 
 ROOT = Path(__file__).parents[2]
 METRICS = """\
@@ -97,6 +126,85 @@ async def test_watching_outlives_failed_readings() -> None:
     with contextlib.suppress(asyncio.CancelledError):
         await watch(VLLM("http://gpu/v1"), send, told.append, sleep=sleep)
     assert told == [Saturation(12, 3, 0.25), Saturation(7, 3, 0.25)]
+
+
+def metrics_page(waiting: Callable[[], int]) -> Route:
+    """vLLM's /metrics with this many requests in its queue."""
+
+    def page(_: HttpRequest) -> PlainTextResponse:
+        return PlainTextResponse(METRICS.replace("} 3.0", f"}} {waiting()}.0"))
+
+    return Route("/metrics", page)
+
+
+async def until(said: Callable[[], bool], now: bool) -> None:
+    for _ in range(1000):
+        if said() is now:
+            return
+        await asyncio.sleep(0.01)  # the readings come by themselves
+    raise AssertionError(f"still {said()} after 10 s")
+
+
+async def test_a_meter_follows_the_server_and_says_nothing_once_it_is_no_longer_read(serve: Serve) -> None:
+    queue = [5]
+    url = f"{serve(Starlette(routes=[metrics_page(lambda: queue[0])]))}/v1"
+    async with metered([url], every=0.01) as meters:
+        await until(meters[url].full, True)
+        queue[0] = 0
+        await until(meters[url].full, False)
+        queue[0] = 5
+        await until(meters[url].full, True)
+    assert not meters[url].full()
+
+
+async def test_a_server_without_metrics_is_never_full(serve: Serve) -> None:
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def page(_: HttpRequest) -> PlainTextResponse:
+        loop.call_soon_threadsafe(asked.set)
+        return PlainTextResponse("not here", 404)
+
+    url = f"{serve(Starlette(routes=[Route('/metrics', page)]))}/v1"
+    async with metered([url], every=0.01) as meters, asyncio.timeout(10):
+        await asked.wait()
+        assert not meters[url].full()
+
+
+async def test_an_error_while_servers_are_metered_is_the_error_that_is_raised() -> None:
+    with pytest.raises(ProviderError):
+        async with metered(["http://127.0.0.1:9/v1"]):
+            raise ProviderError(Kind.KEY, "no")
+
+
+async def test_while_vllm_has_a_queue_a_run_sends_no_more_at_a_time(tmp_path: Path, serve: Serve) -> None:
+    queue = [5]
+    free = {"input": 0, "output": 0}
+    served = {"ability": {"a": 1, "b": 1}, "tokens": {"mean": 20, "sd": 2}, "price": free}
+    served["latency"] = {"mean": 0.005}
+    world = World(WorldSpec.model_validate({"name": "w", "models": {"m": served}}), [APPLES])
+    app = create_app(world, Tally())
+    app.router.routes.append(metrics_page(lambda: queue[0]))
+    model = Model(provider="vllm", model="m", base_url=f"{serve(app)}/v1")
+    arm = Arm("m", model, Decoding(max_tokens=50), Template("$question"))
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        ids = ledger.add_problems([APPLES])
+        async with endpoints.Connections(tmp_path)({"m": model}, Problems()) as opened, Wire() as wire:
+            endpoint = opened["m"]
+            assert endpoint.full is not None
+            limiter = endpoint.gate(arms.make_limiter(model))
+
+            async def sampled(k: int) -> int:
+                ask = sample.asker(endpoint.provider, wire.send)
+                stream = arms.stream(arm, ledger, [APPLES], ask, ABILITIES, k=k, n=1, limiter=limiter)
+                await sample.run([stream], ids, ledger, keys=["a"])
+                return limiter.concurrency
+
+            await until(endpoint.full, True)
+            assert await sampled(100) == START
+            queue[0] = 0
+            await until(endpoint.full, False)
+            assert await sampled(200) > START
 
 
 # --- the command ---------------------------------------------------------------------------------

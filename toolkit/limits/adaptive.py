@@ -39,17 +39,25 @@ class Concurrency:
         if self._reached:
             step = max(1, int(self.limit * STEP)) if self.cuts else self.limit
             self.limit = min(self.ceiling, self.limit + step)
+        self.begin_round()
+
+    def begin_round(self) -> None:
+        """What was answered so far says nothing about whether more would do."""
         self._round, self._reached = 0, False
 
     def rejected(self, in_flight: int, cuts: int, *, shrink: bool = True) -> bool:
         """A request admitted after `cuts` cuts was refused while `in_flight` were out; was it news?"""
         if cuts < self.cuts:
             return False
-        self.cuts += 1
-        self._round, self._reached = 0, False
-        if shrink and not self.fixed:
-            self.limit = max(1, int(CUT * min(self.limit, in_flight)))
+        self.cut(in_flight if shrink else None)
         return True
+
+    def cut(self, in_flight: int | None) -> None:
+        """From now on fewer than are in flight; None begins anew with as many."""
+        self.cuts += 1
+        self.begin_round()
+        if in_flight is not None and not self.fixed:
+            self.limit = max(1, int(CUT * min(self.limit, in_flight)))
 
 
 class RateGuess:

@@ -36,7 +36,7 @@ class Load:
 class Gauges:
     """The windows of one account and model, taken from and settled together."""
 
-    def __init__(self, limits: Limits, wall: Callable[[], float]) -> None:
+    def __init__(self, limits: Limits, wall: Callable[[], float], spend: Window | None = None) -> None:
         self._limits, self._wall = limits, wall
         self._minutes = {
             "requests": Window("requests/min", MINUTE, limits.requests_per_minute, paced=True),
@@ -45,15 +45,19 @@ class Gauges:
             "output-tokens": Window("output tokens/min", MINUTE, limits.output_tokens_per_minute, paced=True),
         }
         places = (REQUESTS, TOKENS, INPUT, OUTPUT)
-        self._rules = [*zip(self._minutes.values(), places, strict=True), *_others(limits, wall)]
+        others = _others(limits, wall)
+        if spend := spend or spend_window(limits):
+            others["usd_per_10_minutes"] = (spend, SPEND)
+        self._rules = [*zip(self._minutes.values(), places, strict=True), *others.values()]
+        self._keys = [*map(_key, self._minutes), *others]  # of `Limits`, one per rule
         self._ratio = {INPUT: 1.0, OUTPUT: 1.0}  # really used / estimated
         self._settled = 0
         self._variance = 0.0  # of a request's tokens around their estimate
 
     @property
     def stated(self) -> bool:
-        """Is there any limit, configured or learned?"""
-        return any(window.limit is not None for window, _ in self._rules)
+        """Is a rate known, configured or learned? Dollars, and requests per day, say nothing of a minute's."""
+        return any(window.limit is not None and window.period <= MINUTE for window, _ in self._rules)
 
     @property
     def horizon(self) -> float:
@@ -83,9 +87,14 @@ class Gauges:
 
     def binding(self, amounts: Amounts, now: float) -> str:
         """The limit for which these amounts wait longest."""
-        window, place = max(self._rules, key=lambda rule: rule[0].wait(amounts[rule[1]], now))
-        limit = window.limit or 0.0
-        return f"${limit / PICO:g}/{window.unit}" if place == SPEND else f"{limit:,g} {window.unit}"
+        return _shown(*max(self._rules, key=lambda rule: rule[0].wait(amounts[rule[1]], now)))
+
+    def holding(self) -> Iterator[tuple[str, str, bool]]:
+        """Every limit that holds now: its key in `Limits`, such as '600 requests/min', was it learned?"""
+        for key, (window, place) in zip(self._keys, self._rules, strict=True):
+            if window.limit is not None:
+                learned = place != SPEND and window.limit != getattr(self._limits, key)
+                yield key, _shown(window, place), learned
 
     def take(self, amounts: Amounts, now: float) -> list[Entry]:
         return [window.take(amounts[place], now) for window, place in self._rules]
@@ -106,9 +115,9 @@ class Gauges:
         if self._settled > 1:  # the first says how wrong the estimate was, not how much requests differ
             surprise = used.amounts[TOKENS] - self.expected(expected)[TOKENS]
             self._variance += weight * (surprise**2 - self._variance)
-        for place in (INPUT, OUTPUT):
-            if estimate := expected.amounts[place]:
-                self._ratio[place] += weight * (used.amounts[place] / estimate - self._ratio[place])
+        for place, was, now in ((INPUT, expected.input, used.input), (OUTPUT, expected.output, used.output)):
+            if was:
+                self._ratio[place] += weight * (now / was - self._ratio[place])
 
     def restrict_requests(self, limit: float | None, now: float) -> None:
         """So many requests a minute, until something else is said."""
@@ -118,7 +127,7 @@ class Gauges:
         """Limits from response headers fill absent limits and tighten stated ones; was there any?"""
         found = stated(said, self._wall())
         for quantity, facts in found.items():
-            own: float | None = getattr(self._limits, f"{quantity.replace('-', '_')}_per_minute")
+            own: float | None = getattr(self._limits, _key(quantity))
             window = self._minutes[quantity]
             window.restrict(facts.limit if own is None else min(own, facts.limit), now)
             self._leave_to_others(window, facts, in_flight, now)
@@ -135,13 +144,30 @@ class Gauges:
             window.take(unseen, now, ours=False)
 
 
-def _others(limits: Limits, wall: Callable[[], float]) -> Iterator[tuple[Window, int]]:
-    """The windows that only a run file sets up."""
-    if limits.requests_per_second:
-        yield Window("requests/s", 1.0, limits.requests_per_second), REQUESTS
-    if limits.requests_per_day and limits.day_resets == "midnight_pacific":
-        yield Day("requests/day (Pacific)", limits.requests_per_day, PACIFIC, wall), REQUESTS
-    elif limits.requests_per_day:
-        yield Window("requests/24 h", DAY, limits.requests_per_day), REQUESTS
-    if limits.usd_per_10_minutes:
-        yield Window("10 min", TEN_MINUTES, limits.usd_per_10_minutes * PICO), SPEND
+def _key(quantity: str) -> str:
+    """The field of `Limits` for a quantity as headers name it."""
+    return f"{quantity.replace('-', '_')}_per_minute"
+
+
+def _shown(window: Window, place: int) -> str:
+    limit = window.limit or 0.0
+    return f"${limit / PICO:g}/{window.unit}" if place == SPEND else f"{limit:,g} {window.unit}"
+
+
+def spend_window(limits: Limits) -> Window | None:
+    """The dollars of any 10 minutes, for one gate or for all gates of an account."""
+    dollars = limits.usd_per_10_minutes
+    return Window("10 min", TEN_MINUTES, dollars * PICO) if dollars else None
+
+
+def _others(limits: Limits, wall: Callable[[], float]) -> dict[str, tuple[Window, int]]:
+    """The windows that only a run file sets up, by its key."""
+    second, day = limits.requests_per_second, limits.requests_per_day
+    found: dict[str, tuple[Window, int]] = {}
+    if second:
+        found["requests_per_second"] = (Window("requests/s", 1.0, second), REQUESTS)
+    if day and limits.day_resets == "midnight_pacific":
+        found["requests_per_day"] = (Day("requests/day (Pacific)", day, PACIFIC, wall), REQUESTS)
+    elif day:
+        found["requests_per_day"] = (Window("requests/24 h", DAY, day), REQUESTS)
+    return found
