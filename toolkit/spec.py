@@ -526,14 +526,18 @@ class Student(Section):
         None  # the paper's: a third model, or one of the pair itself
     )
     api: Literal["chat", "completions"] = "chat"  # completions: a base checkpoint without a chat template
-    finetune: dict[str, Any] = {}  # settings of finetune that are others for this student, such as its batch_size
+    finetune: dict[
+        str, Any
+    ] = {}  # settings of finetune that are others for this student, such as its batch_size
 
     @model_validator(mode="after")
     def _known_settings(self) -> Self:
         for key in self.finetune:
             if key not in Finetune.model_fields:
                 near = difflib.get_close_matches(key, Finetune.model_fields, n=1)
-                raise ValueError(f"finetune: unknown key {key!r}" + (f": did you mean {near[0]!r}?" if near else ""))
+                raise ValueError(
+                    f"finetune: unknown key {key!r}" + (f": did you mean {near[0]!r}?" if near else "")
+                )
         return self
 
     def settings(self, common: Finetune) -> Finetune:
