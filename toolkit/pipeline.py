@@ -311,7 +311,7 @@ def measured_parts(job: Job, reader: Reader) -> dict[str, list[metrics.Part]]:
             metrics.Part(
                 rows[part.name],
                 planned if planned and not uneven else _most_draws(reader, rows[part.name]),
-                part.model.active_params and 2 * part.model.active_params,
+                planning.compute(job, part),
                 rounds.get(part.whole, {}).get("prefix", {}).get(part.name, 0) if uneven else None,
             )
         )
