@@ -70,7 +70,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "toolkit.config",
         "toolkit.serve/*",
     ),
-    ("toolkit.auditing", "toolkit.endpoints", "toolkit.serving", "toolkit.screen", "toolkit.tables"),
+    ("toolkit.auditing", "toolkit.endpoints", "toolkit.serving", "toolkit.screen", "toolkit.tables/*"),
     ("toolkit.stages",),
     ("toolkit.cli",),
     ("toolkit.__main__",),
