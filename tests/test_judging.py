@@ -163,6 +163,38 @@ async def test_a_judge_that_follows_the_order_of_the_verdicts_decides_nothing(
         assert set(judging.judged(reader, Panel.of(job.run.judge).verifier).values()) == {None}
 
 
+def label(sheet: Path) -> list[str]:
+    """Fill in the verdicts of a sheet as a careful person would: the ids it had."""
+    with sheet.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        row["verdict"] = "0" if "WRONG STEP" in row["solution"] else "1"
+    with sheet.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    return [row["id"] for row in rows]
+
+
+def test_a_larger_sheet_asks_only_for_labels_there_are_not_yet_and_none_is_lost(tmp_path: Path) -> None:
+    job = run_with(tmp_path, "http://nobody.invalid")
+    small, large = tmp_path / "small.csv", tmp_path / "large.csv"
+    auditing.export(job, small, 5)
+    auditing.export(job, large, 7)  # made before the first came back: it holds those too
+    begun = label(small)
+    assert set(begun) < set(label(large))
+    assert auditing.bring_in(job, small) == 5
+    auditing.export(job, large, 12)
+    assert not set(begun) & set(label(large))
+    assert auditing.bring_in(job, large) == 7
+    concluded = auditing.conclude(job)
+    assert concluded is not None
+    row = concluded["models"]["mine"]
+    assert (row["human"]["labels"], row["false_positive_rate"]["value"]) == (12, pytest.approx(1 / 3))
+    with pytest.raises(InputError, match="labelled: give a larger --size"):
+        auditing.export(job, large, 12)
+
+
 async def test_people_label_a_blind_sheet_and_their_labels_correct_the_judge(
     tmp_path: Path, serve: Serve
 ) -> None:
@@ -172,14 +204,7 @@ async def test_people_label_a_blind_sheet_and_their_labels_correct_the_judge(
     sheet = tmp_path / "sheet.csv"
     page, _ = auditing.export(job, sheet, 12)
     assert "mine" not in sheet.read_text() + page.read_text()  # blind to the arm
-    with sheet.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        row["verdict"] = "0" if "WRONG STEP" in row["solution"] else "1"
-    with sheet.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
+    label(sheet)
     assert auditing.bring_in(job, sheet) == 12
     concluded = auditing.conclude(job)
     assert concluded is not None

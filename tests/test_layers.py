@@ -33,7 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "toolkit.catalog",
         "toolkit.cost",
         "toolkit.problems",
-        "toolkit.ledger",
+        "toolkit.ledger/*",
         "toolkit.false_positives",
         "toolkit.limits/*",
         "toolkit.forecast/*",
