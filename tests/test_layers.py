@@ -59,7 +59,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("toolkit.allocation",),
     ("toolkit.dataset/*", "toolkit.finetune/*", "toolkit.evaluate/*", "toolkit.batch", "toolkit.job"),
     ("toolkit.planning", "toolkit.students"),
-    ("toolkit.pipeline", "toolkit.outlook"),
+    ("toolkit.pipeline/*", "toolkit.outlook"),
     (
         "toolkit.checks",
         "toolkit.judging",
