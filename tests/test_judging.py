@@ -4,6 +4,7 @@ import asyncio
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from toolkit import auditing, config, endpoints, importing, judging, pipeline, planning
+from toolkit import auditing, config, endpoints, importing, judging, pipeline, planning, stages
 from toolkit.errors import InputError
 from toolkit.job import Job
 from toolkit.judging import LABELS, Panel, majority, read
@@ -84,7 +85,7 @@ def judge_app(flawed_if: str = "WRONG STEP", contrary: bool = False) -> tuple[St
     return Starlette(routes=[Route("/v1/chat/completions", answer, methods=["POST"])]), asked
 
 
-def run_with(folder: Path, root: str, **judge: Any) -> Job:
+def run_with(folder: Path, root: str, dataset: dict[str, Any] | None = None, **judge: Any) -> Job:
     """Twelve problems with an imported right solution each; those of every third have a wrong step."""
     questions, answers = folder / "q.jsonl", folder / "a.jsonl"
     rows = [{"id": f"p{i}", "question": f"{i}+{i}?", "answer": str(2 * i)} for i in range(12)]
@@ -106,6 +107,7 @@ def run_with(folder: Path, root: str, **judge: Any) -> Job:
         "models": {"mine": {"provider": "imported", "model": "mine"}},
         "budget": {"draws": 1, "match": "samples", "cap_usd": 1},
         "judge": {"model": model, **judge},
+        "dataset": dataset or {},
     }
     job = Job(endpoints.resolve(config.validated(folder / "run.yaml", run)), folder / "out")
     importing.bring_in(job, answers, "mine")
@@ -253,3 +255,21 @@ def test_the_judges_expected_cost_is_kept_back_from_the_arms(tmp_path: Path) -> 
     plain, with_judge = (planning.make_plan(j) for j in jobs)
     assert plain.share - with_judge.share == 100 * 1100 * 10**6
     assert with_judge.reserve_pico == 100 * 1100 * 10**6 < PICO
+
+
+async def test_a_dataset_of_judged_draws_leaves_out_what_the_judge_of_this_run_calls_flawed(
+    tmp_path: Path, serve: Serve
+) -> None:
+    app, _ = judge_app()
+    job = run_with(tmp_path, serve(app), sample=None)
+    await judged(job)
+    only = job.run.dataset.model_copy(update={"filter": "judged"})
+    stages.dataset(replace(job, run=job.run.model_copy(update={"dataset": only})))
+    rows = (job.directory / "dataset/mine/data.jsonl").read_text()
+    assert len(rows.splitlines()) == 8
+    assert "WRONG STEP" not in rows
+
+
+def test_a_judge_who_filters_may_not_see_only_a_sample(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"set judge\.sample to null"):
+        run_with(tmp_path, "http://127.0.0.1:9", dataset={"filter": "judged"})
