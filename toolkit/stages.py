@@ -32,7 +32,7 @@ from toolkit import (
 from toolkit import report as page
 from toolkit import verify as verifying
 from toolkit.errors import InputError, PricematchError, Refused, Unfinished
-from toolkit.job import METRICS, PLAN, Job
+from toolkit.job import AUDIT, METRICS, PLAN, Job
 from toolkit.plan import Plan
 from toolkit.sample import Progress, Result
 from toolkit.spec import Pilot
@@ -182,6 +182,7 @@ def _concluded(job: Job) -> None:
         )
         return
     tables.audit(found)
+    screen.say(f"audit: {job.directory / AUDIT}; `measure` and `report` show these rates from now on")
 
 
 def measure(job: Job, *, reprice: str | None = None) -> dict[str, Any]:

@@ -39,6 +39,8 @@ DEFINITIONS = {
     "unique_per_problem": "distinct correct solutions among k after normalisation, mean over all problems",
     "equations_per_problem": "distinct lists of calculations among the correct solutions in k draws, mean over all problems",
     "*_per_solved": "the same over coverage",
+    "outcomes": "draws by verdict, wherever they were cut: unparsable is without a final answer that can be read (refusals "
+    "among them), timeout and error are the verifier's own, unverified has no verdict yet; they sum to draws",
     "unsettled": "timeout and error count as not correct; unverified draws are not counted at all",
     "solved": "share of problems with a correct draw among all that were drawn, whatever their number",
     "non-adaptive prefix": "an arm whose draws depended on outcomes is estimated from the draws that every problem was "
