@@ -676,6 +676,14 @@ class Run(Section):
             known.append(name)
         return self
 
+    @model_validator(mode="after")
+    def _a_judge_who_filters_sees_every_draw(self) -> Self:
+        if self.dataset.filter == "judged" and self.judge is not None and self.judge.sample is not None:
+            raise ValueError(
+                "dataset.filter: judged: the judge sees only a sample of the draws: set judge.sample to null, so that all are"
+            )
+        return self
+
     def datasets(self) -> list[str]:
         """Every dataset of the run, each a folder of that name: the arms' own, then the controls."""
         return [*self.members(), *self.dataset.controls]

@@ -19,6 +19,7 @@ from toolkit import (
     cost,
     endpoints,
     importing,
+    judging,
     outlook,
     pipeline,
     planning,
@@ -197,7 +198,8 @@ def measure(job: Job, *, reprice: str | None = None) -> dict[str, Any]:
 
 
 def dataset(job: Job) -> None:
-    for built in pipeline.export(job):
+    judge = job.run.judge
+    for built in pipeline.export(job, None if judge is None else judging.Panel.of(judge).verifier[1]):
         what = (
             f"skipped: {built['skipped']}"
             if built["skipped"]
