@@ -27,6 +27,7 @@ from toolkit import (
     repricing,
     rounds,
     screen,
+    students,
     tables,
 )
 from toolkit import report as page
@@ -211,7 +212,7 @@ def dataset(job: Job) -> None:
 def finetune(job: Job) -> None:
     with screen.steps("finetune") as told:
         trained = pipeline.train(
-            job, lambda name, step, steps, loss: told(step, steps, f"{name}, loss {loss:.2f}")
+            job, lambda name, step, steps, loss: told(step, steps, f"{name}, loss {loss:.2f}"), screen.say
         )
     for one in trained:
         what = (
@@ -219,7 +220,8 @@ def finetune(job: Job) -> None:
             if one.get("skipped")
             else f"{one['steps']} steps on {one['rows']} rows, loss {one['loss_first']:.2f} to {one['loss_last']:.2f}, {one['seconds']:.0f} s"
         )
-        screen.say(f"finetune {one['student']} on {one['arm']}: {what}")
+        seed = f", seed {one['seed']}" if one.get("seed") else ""
+        screen.say(f"finetune {one['student']} on {one['arm']}{seed}: {what}")
     if not trained:
         screen.say("finetune: the run names no students")
 
@@ -246,6 +248,7 @@ def everything(job: Job) -> None:
     An arm without correct rows is skipped with a line. A run that stopped at its cap, or lacks draws, is
     a smaller design, still matched: it goes on to its page and says so with its exit code.
     """
+    students.check(job)
     job = pilot(job)
     tables.plan(plan(job))
     sampled = sample(job)
