@@ -56,7 +56,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "toolkit.audit/*",
         "toolkit.pilot",
     ),
-    ("toolkit.allocation",),
+    ("toolkit.allocation", "toolkit.soundness"),
     ("toolkit.dataset/*", "toolkit.finetune/*", "toolkit.evaluate/*", "toolkit.batch", "toolkit.job"),
     ("toolkit.planning", "toolkit.students"),
     ("toolkit.pipeline/*", "toolkit.outlook"),
