@@ -48,6 +48,11 @@ def arm_metrics(
         "usd_per_correct": x(0.0012, 0.0001) if usd else None,
         "flops_per_correct": x(2.2e12, 1e11) if flops else None,
         "truncated": 0.012,
+        "curve": [
+            {"k": int(k), "usd": usd and usd / 200 * int(k) / top, "flops": flops and flops / 200 * int(k) / top,
+             "coverage": c, "diversity": x(1.1)}
+            for k, c in coverage.items()
+        ],
         "not_estimated": {},
     }  # fmt: skip
 
@@ -232,7 +237,7 @@ def test_page_is_well_formed_and_loads_nothing(whole: Path) -> None:
     assert "default-src 'none'" in text
     for tag, attrs in parsed.tags:
         assert not {"src", "srcset", "onclick", "onload"} & attrs.keys()
-        assert attrs.get("href") is None or str(attrs["href"]).startswith("#"), tag
+        assert attrs.get("href") is None or re.match(r"#|report/", str(attrs["href"])), tag
     assert not re.search(r"url\(|@import", text)
 
 
@@ -401,11 +406,11 @@ def test_students_differ_only_where_the_paired_interval_leaves_out_zero(
 
 
 def test_unequal_steps_are_said_to_be_unmatched() -> None:
-    trainings = {("tiny", "cheap"): {"steps": 150}, ("tiny", "strong"): {"steps": 90}}
+    trainings = {("tiny", "cheap", 0): {"steps": 150}, ("tiny", "strong", 0): {"steps": 90}}
     assert "NOT step-matched" in report.verdict(
         Facts("demo", RUN, PLAN, METRICS, EVALUATION, trainings=trainings)
     )
-    trainings[("tiny", "strong")]["steps"] = 150
+    trainings[("tiny", "strong", 0)]["steps"] = 150
     assert "after 150 steps each" in report.verdict(
         Facts("demo", RUN, PLAN, METRICS, EVALUATION, trainings=trainings)
     )
@@ -467,12 +472,12 @@ def test_the_price_paid_is_shown_per_million_tokens_with_date_and_source(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("usd", "axis"), [(1.5, "dollars spent"), (0, "draws per problem"), (None, "draws per problem")]
+    ("usd", "axis"), [(1.5, "dollars per problem"), (0, "draws per problem"), (None, "draws per problem")]
 )
 def test_plot_counts_draws_where_money_says_nothing(tmp_path: Path, usd: float | None, axis: str) -> None:
     models = {a: arm_metrics({"1": x(0.3), "4": x(0.5)}, usd) for a in ("a", "b")}
     put(tmp_path, "metrics.json", {"models": models})
-    assert f"Coverage at k draws against {axis}" in page(tmp_path)[1].words
+    assert f"against {axis} for k draws" in page(tmp_path)[1].words
 
 
 # -- figures and charts
@@ -514,7 +519,7 @@ def test_plot_stays_inside_its_frame_and_labels_do_not_touch() -> None:
         )
         for name, cost in (("a", 0.001), ("b", 0.0010001), ("c", 0.00099))
     ]
-    made = charts.chart(series, 350, 300, figures.usd)
+    made = charts.chart(series, 350, 300, charts.Axes(figures.usd))
     assert made.log
     assert all(
         made.left <= px <= made.right and made.top <= py <= made.bottom
@@ -528,6 +533,8 @@ def test_plot_stays_inside_its_frame_and_labels_do_not_touch() -> None:
 
 @pytest.mark.parametrize("points", [[(1, 0.0)], [(1, 0.5), (2, 0.5)], [(1, 1.0), (100, 1.0)]])
 def test_flat_and_single_points_can_be_drawn(points: list[tuple[float, float]]) -> None:
-    made = charts.chart([charts.Series("a", [charts.Point(px, y, y, y) for px, y in points])], 600, 300, str)
+    made = charts.chart(
+        [charts.Series("a", [charts.Point(px, y, y, y) for px, y in points])], 600, 300, charts.Axes(str)
+    )
     assert made.curves[0].dots
     assert len(made.y_ticks) >= 2

@@ -1,81 +1,86 @@
-"""What a page takes from the ledger: spend, attempts, prices, versions, and solutions worth looking at."""
+"""What a page takes from the ledger in a few passes: spend by arm, purpose and cause; prices, versions, decoding.
+
+No text is read here: the passes stay quick at a million draws.
+"""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from toolkit.errors import redact
-from toolkit.ledger import Reader, Spend
-from toolkit.report.facts import Facts, Json
-from toolkit.types import Problem
+from toolkit.ledger import Reader
+from toolkit.report.facts import Json
 
-SAMPLES = 24  # solutions shown unless the run file says otherwise
-LONGEST = 6000  # characters of one text; the rest is cut, and the page says so
 PER_MILLION = 10**6  # picodollars per token in a dollar per million tokens
 CAUSES = 12  # rows of the table of attempts
+KINDS = 4  # different versions or settings told of one arm
 
 
 @dataclass(frozen=True, slots=True)
-class Solution:
-    arm: str
-    idx: int
-    outcome: str
-    extracted: str | None
-    finish: str
-    text: str
-    length: int  # characters before it was cut
+class Account:
+    """The attempts of one ledger arm with one purpose and fate."""
+
+    arm: str  # as the ledger calls it
+    purpose: str
+    state: str
+    retried: bool  # asked again after an attempt that came to nothing
+    requests: int
+    draws: int  # asked for
+    tokens: Mapping[str, int]  # prompt, cached, output, thinking (apart from output)
+    pico: int  # settled cost; of what has no end yet, or an unknown one, the reserved bound
+    unpriced: int  # requests without a price
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """One problem with a solution of each arm that has one."""
+class Served:
+    """What the servers said they did, most frequent first, and what it was charged by."""
 
-    problem: str
-    question: str | None  # None where the caller's problems do not hold it
-    gold: str | None
-    solutions: tuple[Solution, ...]
+    versions: Sequence[str] = ()
+    effective: Sequence[str] = ()  # decoding as the server applied it, JSON
+    price: Json | None = None  # the last row used, in dollars per million tokens
+    decoding: Json = field(default_factory=dict)  # as asked
+    payload: str = ""  # identity of model, prompt and decoding
 
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """What the page takes from the ledger."""
-
     last: float | None = None  # end of the last attempt, seconds since the epoch
-    spend: Spend = field(default_factory=Spend)
-    unpriced: bool = False
+    accounts: Sequence[Account] = ()
     attempts: Sequence[tuple[str, str, int]] = ()  # state, cause, how many
-    draws: Mapping[str, int] = field(default_factory=dict)  # per arm
-    versions: Mapping[str, Sequence[str]] = field(default_factory=dict)  # arm -> model versions as served
-    prices: Mapping[str, Json] = field(default_factory=dict)  # arm -> the last price row used
-    samples: Sequence[Sample] = ()
+    draws: Mapping[str, int] = field(default_factory=dict)  # per ledger arm
+    truncated: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # draws cut, picodollars they cost
+    served: Mapping[str, Served] = field(default_factory=dict)
 
 
-def read(path: Path, found: Facts, problems: Mapping[str, Problem]) -> Books:
+def read(path: Path) -> Books:
     """The books of a run; empty ones where there is no ledger yet."""
     if not path.is_file():
         return Books()
     with Reader(path) as reader:
-        named = {name: arm for arm, name, _, _ in reader.arms() if not found.arms or name in found.arms}
-        last, unpriced = next(
-            reader.rows("SELECT MAX(COALESCE(ended, created)), SUM(reserved_pico IS NULL) FROM attempt")
-        )
-        wanted = ((found.run or {}).get("report") or {}).get("samples", SAMPLES)
+        names = {row: name for row, name, _, _ in reader.arms()}
+        (last,) = next(reader.rows("SELECT MAX(COALESCE(ended, created)) FROM attempt"))
         return Books(
             last,
-            reader.spend(),
-            bool(unpriced),
+            list(_accounts(reader, names)),
             _attempts(reader),
-            {name: _one(reader, "SELECT COUNT(*) FROM draw WHERE arm=?", arm) for name, arm in named.items()},
-            {name: _served(reader, arm) for name, arm in named.items()},
-            {name: row for name, arm in named.items() if (row := _price(reader, arm))},
-            _samples(reader, named, problems, wanted),
+            dict(_draws(reader, names)),
+            dict(_truncated(reader, names)),
+            _served(reader, names),
         )
 
 
-def _one(reader: Reader, sql: str, *args: Any) -> Any:
-    return next(reader.rows(sql, args), (None,))[0]
+def _accounts(reader: Reader, names: Mapping[int, str]) -> Iterator[Account]:
+    rows = reader.rows(
+        "SELECT arm, purpose, state, parent IS NOT NULL, COUNT(*), SUM(n), SUM(prompt), SUM(cached), SUM(output), "
+        "SUM(thinking), SUM(COALESCE(cost_pico, reserved_pico, 0)), SUM(reserved_pico IS NULL AND cost_pico IS NULL) "
+        "FROM attempt GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4"
+    )
+    for arm, purpose, state, retried, requests, draws, *tokens, pico, unpriced in rows:
+        kinds = zip(("prompt", "cached", "output", "thinking"), (n or 0 for n in tokens), strict=True)
+        paid = 0 if state == "released" else pico
+        yield Account(names[arm], purpose, state, bool(retried), requests, draws, dict(kinds), paid, unpriced)
 
 
 def _attempts(reader: Reader) -> list[tuple[str, str, int]]:
@@ -85,74 +90,57 @@ def _attempts(reader: Reader) -> list[tuple[str, str, int]]:
     return [(state, redact(cause)[:200], n) for state, cause, n in reader.rows(sql, (CAUSES,))]
 
 
-def _served(reader: Reader, arm: int) -> list[str]:
-    sql = "SELECT DISTINCT model_version FROM attempt WHERE arm=? AND model_version <> '' ORDER BY 1"
-    return [version for (version,) in reader.rows(sql, (arm,))]
+def _draws(reader: Reader, names: Mapping[int, str]) -> Iterator[tuple[str, int]]:
+    for arm, n in reader.rows("SELECT arm, COUNT(*) FROM draw GROUP BY arm"):
+        yield names[arm], n
 
 
-def _price(reader: Reader, arm: int) -> Json | None:
-    """The last price row an arm's attempts used, in dollars per million tokens."""
-    sql = "SELECT row_json FROM price WHERE id=(SELECT MAX(price_id) FROM attempt WHERE arm=?)"
-    found = _one(reader, sql, arm)
-    if not found:
+def _truncated(reader: Reader, names: Mapping[int, str]) -> Iterator[tuple[str, tuple[int, int]]]:
+    """A request's cost is shared by its draws alike."""
+    rows = reader.rows(
+        "WITH cut AS (SELECT attempt, COUNT(*) AS draws FROM draw WHERE finish='length' GROUP BY attempt) "
+        "SELECT a.arm, SUM(cut.draws), SUM(COALESCE(a.cost_pico, 0) * cut.draws / MAX(a.n, 1)) "
+        "FROM cut JOIN attempt a ON a.id=cut.attempt GROUP BY a.arm"
+    )
+    for arm, draws, pico in rows:
+        yield names[arm], (draws, pico)
+
+
+def _served(reader: Reader, names: Mapping[int, str]) -> dict[str, Served]:
+    """Per ledger arm; of an arm that was asked in several ways, the latest."""
+    told: dict[int, list[tuple[str | None, str | None]]] = {}
+    prices: dict[int, int] = {}
+    rows = reader.rows(
+        "SELECT arm, model_version, effective_json, MAX(price_id) FROM attempt GROUP BY 1, 2, 3 ORDER BY COUNT(*) DESC"
+    )
+    for arm, version, effective, price in rows:
+        told.setdefault(arm, []).append((version, effective))
+        prices[arm] = max(prices.get(arm, 0), price or 0)
+    asked = {
+        row: (json.loads(d), sha)
+        for row, d, sha in reader.rows("SELECT id, decoding_json, payload_sha FROM arm")
+    }
+    return {
+        names[arm]: Served(
+            _few(version for version, _ in pairs),
+            _few(effective for _, effective in pairs),
+            _price(reader, prices[arm]),
+            *asked[arm],
+        )
+        for arm, pairs in sorted(told.items())
+    }
+
+
+def _few(found: Iterator[str | None]) -> list[str]:
+    return [text for text in dict.fromkeys(found) if text][:KINDS]
+
+
+def _price(reader: Reader, row: int) -> Json | None:
+    """A price row in dollars per million tokens."""
+    found = next(reader.rows("SELECT row_json FROM price WHERE id=?", (row,)), None)
+    if found is None:
         return None
-    row = json.loads(found)
-    names = {"input": "input", "cached": "cached_input", "output": "output", "thinking": "thinking"}
-    rates = {word: row[key] / PER_MILLION for key, word in names.items() if row.get(key) is not None}
-    return rates | {key: row.get(key) for key in ("date", "source")}
-
-
-def _samples(
-    reader: Reader, arms: Mapping[str, int], problems: Mapping[str, Problem], wanted: int
-) -> list[Sample]:
-    """Problems spread over the run, all arms side by side; every second problem shows a draw that failed."""
-    drawn = [
-        {p for (p,) in reader.rows("SELECT DISTINCT problem FROM draw WHERE arm=?", (arm,))}
-        for arm in arms.values()
-    ]
-    drawn = [d for d in drawn if d]
-    if not drawn or wanted <= 0:
-        return []
-    shared = sorted(set.intersection(*drawn) or set.union(*drawn))
-    number = min(max(wanted // len(drawn), 1), len(shared))
-    chosen = [shared[(2 * i + 1) * len(shared) // (2 * number)] for i in range(number)]
-    return [_sample(reader, arms, problems, row, right=i % 2 == 0) for i, row in enumerate(chosen)]
-
-
-def _sample(
-    reader: Reader, arms: Mapping[str, int], problems: Mapping[str, Problem], row: int, *, right: bool
-) -> Sample:
-    key, sha = next(reader.rows("SELECT key, sha FROM problem WHERE id=?", (row,)))
-    problem = problems.get(key)
-    same = problem if problem is not None and problem.sha == sha else None
-    solutions = [_solution(reader, name, arm, row, right) for name, arm in arms.items()]
-    marks = ",".join("?" * len(arms))
-    sql = f"SELECT MAX(v.gold) FROM draw d JOIN verdict v ON v.draw=d.id WHERE d.arm IN ({marks}) AND d.problem=?"
-    gold = _one(reader, sql, *arms.values(), row)
-    return Sample(
-        key,
-        cut(same.question) if same else None,
-        gold or (same.answer if same else None),
-        tuple(s for s in solutions if s is not None),
-    )
-
-
-def _solution(reader: Reader, name: str, arm: int, problem: int, right: bool) -> Solution | None:
-    """The first draw of the wanted kind, or else the first draw; judged by the newest verifier."""
-    sql = (
-        "SELECT d.idx, COALESCE(v.outcome, 'unverified'), v.extracted, d.finish, SUBSTR(t.text, 1, ?), LENGTH(t.text) "
-        "FROM draw d JOIN draw_text t ON t.draw=d.id LEFT JOIN verdict v ON v.draw=d.id AND (v.verifier, v.version)="
-        "(SELECT verifier, version FROM verdict WHERE draw=d.id ORDER BY version DESC LIMIT 1) "
-        "WHERE d.arm=? AND d.problem=? ORDER BY (v.outcome IS 'correct')=? DESC, d.idx LIMIT 1"
-    )
-    row = next(reader.rows(sql, (LONGEST, arm, problem, right)), None)
-    if row is None:
-        return None
-    idx, outcome, extracted, finish, text, length = row
-    return Solution(name, idx, outcome, cut(extracted, 200) if extracted else None, finish, text, length)
-
-
-def cut(text: str, longest: int = LONGEST) -> str:
-    return (
-        text if len(text) <= longest else f"{text[:longest]}… [cut: {longest:,} of {len(text):,} characters]"
-    )
+    price: dict[str, Any] = json.loads(found[0])
+    words = {"input": "input", "cached": "cached_input", "output": "output", "thinking": "thinking"}
+    rates = {word: price[key] / PER_MILLION for key, word in words.items() if price.get(key) is not None}
+    return rates | {key: price.get(key) for key in ("date", "source")}

@@ -6,6 +6,7 @@ Nothing here makes markup, so nothing here needs escaping.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 DASHES = ("none", "7 4", "2 3", "10 3 2 3", "14 4", "4 2 1 2")
 MARKERS = ("circle", "square", "diamond", "triangle", "cross", "ring")
@@ -25,6 +26,19 @@ class Point:
 class Series:
     label: str
     points: Sequence[Point]
+
+
+def _percent(y: float) -> str:
+    return f"{round(100 * y, 1):g} %"
+
+
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """How the marks of both axes read; `log` None: logarithmic where x spans more than a factor of 5."""
+
+    x_text: Callable[[float], str]
+    y_text: Callable[[float], str] = _percent
+    log: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +63,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
+    kind: ClassVar[str] = "curves"
     width: int
     height: int
     left: float
@@ -61,15 +76,13 @@ class Chart:
     log: bool
 
 
-def chart(
-    series: Sequence[Series], width: int, height: int, x_text: Callable[[float], str], log: bool | None = None
-) -> Chart:
-    """Curves of shares (y) over a positive amount (x); logarithmic where x spans more than a factor of 5."""
+def chart(series: Sequence[Series], width: int, height: int, axes: Axes) -> Chart:
+    """Curves over a positive amount (x), each with the band of its interval."""
     xs = [p.x for s in series for p in s.points]
-    wide = max(xs) > 5 * min(xs) > 0 if log is None else log
+    wide = max(xs) > 5 * min(xs) > 0 if axes.log is None else axes.log
     label_room = min(max(len(short(s.label)) for s in series) * 8.4 + 16, width * 0.3)
     left, right, top, bottom = float(LEFT), width - label_room, float(TOP), float(height - BOTTOM)
-    y_marks = _linear(
+    y_marks = linear(
         min(p.low for s in series for p in s.points), max(p.high for s in series for p in s.points)
     )
     x_low, x_high = (min(xs), max(xs)) if wide else (0.0, max(xs))
@@ -85,11 +98,11 @@ def chart(
         part = (y - y_marks[0]) / (y_marks[-1] - y_marks[0])
         return round(bottom - part * (bottom - top), 1)
 
-    marks = _decades(x_low, x_high) if wide else _linear(x_low, x_high, cut=True)
+    marks = _decades(x_low, x_high) if wide else linear(x_low, x_high, cut=True)
     return Chart(
         width, height, left, right, top, bottom,
-        _apart([Tick(to_x(x), x_text(x)) for x in marks]),
-        tuple(Tick(to_y(y), f"{round(100 * y, 1):g} %") for y in y_marks),
+        apart([Tick(to_x(x), axes.x_text(x)) for x in marks]),
+        tuple(Tick(to_y(y), axes.y_text(y)) for y in y_marks),
         _spread([_curve(s, i, to_x, to_y) for i, s in enumerate(series)], top, bottom),
         wide,
     )  # fmt: skip
@@ -108,7 +121,7 @@ def _curve(s: Series, number: int, to_x: Callable[[float], float], to_y: Callabl
         _path(dots),
         _path([*upper, *reversed(lower)]),
         dots,
-        DASHES[number % len(DASHES)],
+        DASHES[(number + number // len(DASHES)) % len(DASHES)],  # past the sixth, other pairs of the same
         MARKERS[number % len(MARKERS)],
         dots[-1][0] + 12,
         dots[-1][1],
@@ -137,7 +150,7 @@ def _spread(curves: list[Curve], top: float, bottom: float) -> tuple[Curve, ...]
     )
 
 
-def _linear(low: float, high: float, cut: bool = False) -> list[float]:
+def linear(low: float, high: float, cut: bool = False) -> list[float]:
     """Round marks at 1, 2 or 5 times a power of ten that enclose the range (`cut`: that lie inside it)."""
     span = (high - low) or abs(high) or 1.0
     rough = span / 4
@@ -155,7 +168,7 @@ def _decades(low: float, high: float) -> list[float]:
     return [m for m in marks if low * 0.999 <= m <= high * 1.001]
 
 
-def _apart(ticks: list[Tick]) -> tuple[Tick, ...]:
+def apart(ticks: list[Tick]) -> tuple[Tick, ...]:
     """Every tick whose text does not touch the one before it."""
     kept: list[Tick] = []
     for tick in ticks:

@@ -86,6 +86,14 @@ def _step(n: float) -> int:
     return step
 
 
+def gain(x: Mapping[str, Any] | None) -> str:
+    """+24.0 % [10.0, 40.0], from a relative gain."""
+    if not x or not known(x):
+        return NONE
+    sign = "+" if x["value"] > 0 else ""
+    return f"{sign}{percent(x['value'])}{_interval(x, 100, 1)}"
+
+
 def money_range(x: Mapping[str, Any] | None) -> str:
     """$0.0012 [0.0011, 0.0013]: an estimate in dollars."""
     if not x or not known(x):
