@@ -50,7 +50,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "toolkit.plan",
-        "toolkit.sample",
+        "toolkit.sample/*",
         "toolkit.verify",
         "toolkit.metrics/*",
         "toolkit.audit/*",
