@@ -582,7 +582,9 @@ class Evaluate(Section):
 
 class Report(Section):
     samples: Annotated[int, Field(ge=0)] = 24  # solutions shown on the page
-    browse: Annotated[int, Field(ge=0)] = 100_000  # draws in the sample browser beside it; of more, problems spread evenly
+    browse: Annotated[int, Field(ge=0)] = (
+        100_000  # draws in the sample browser beside it; of more, problems spread evenly
+    )
 
 
 class Sampling(Section):
