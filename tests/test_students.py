@@ -303,7 +303,10 @@ def test_missing_answers_are_one_line(tmp_path: Path) -> None:
         students.score(more, reader, VERIFIER)
 
 
-def test_contestants_are_asked_a_few_checkpoints_at_a_time(tmp_path: Path) -> None:
+def test_contestants_are_asked_a_few_checkpoints_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(students, "SERVED", 4)
     made, _ = evaluated(tmp_path, ANSWERS, evaluate=EVALUATE)
     groups = list(students.groups(made))
     assert [len({arm.model.model for arm in group}) for group in groups] == [4, 1]
@@ -313,6 +316,14 @@ def test_contestants_are_asked_a_few_checkpoints_at_a_time(tmp_path: Path) -> No
         n: 1 for n in asked if "greedy" in n
     }
     assert {n for name, n in asked.items() if not name.endswith("greedy")} == {4}
+
+
+def test_large_checkpoints_are_served_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(students, "SMALL", 1000)
+    made, _ = evaluated(tmp_path, ANSWERS, evaluate=EVALUATE)
+    groups = list(students.groups(made))
+    assert [len({arm.model.model for arm in group}) for group in groups] == [1] * 5
+    assert sorted(arm.name for group in groups for arm in group) == sorted(ANSWERS)
 
 
 def test_a_hub_student_is_served_by_vllm_not_by_the_embedded_server(tmp_path: Path) -> None:

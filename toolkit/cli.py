@@ -317,7 +317,12 @@ def serve(
     simulate: Annotated[
         Path | None, typer.Option(metavar="WORLD", help="Serve the models of a world file.")
     ] = None,
-    checkpoint: Annotated[Path | None, typer.Option(metavar="DIR", help="Serve a local checkpoint.")] = None,
+    checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR", help="Serve a local checkpoint; the N-th of several under /N/v1, from 0."
+        ),
+    ] = None,
     port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8000,
     host: str = "127.0.0.1",
     problems: Annotated[
@@ -333,7 +338,7 @@ def serve(
     journal: Annotated[Path | None, typer.Option(help="Append every answer's bill to this file.")] = None,
     until_eof: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
-    """A local OpenAI-compatible server: simulated models, or a checkpoint."""
+    """A local OpenAI-compatible server: simulated models, or checkpoints."""
     if until_eof:
         from toolkit.children import end_with_parent
 
@@ -342,7 +347,7 @@ def serve(
 
     served = serving.app(
         simulate,
-        checkpoint,
+        checkpoint or [],
         problems=problems,
         split=split,
         offset=offset,
