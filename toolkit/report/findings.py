@@ -141,16 +141,24 @@ def amount(facts: Facts, value: float | None) -> str:
 
 
 def _student(facts: Facts, student: str, x: Json) -> str:
-    arms = {a: e for a, e in (x.get("arms") or {}).items() if known(e)}
+    scores = {d: e for d, e in (x.get("arms") or {}).items() if known(e)}
     base = f"The student {student} has pass@1 {figures.share(x.get('base'))} before finetuning"
-    if not arms:
+    if not scores:
         return f"{base}; no finetuned student was evaluated."
-    reached = [f"{figures.share(e)} on {arm}{WHOSE}" for arm, e in arms.items()]
+    controls = {d: e for d, e in scores.items() if facts.datasets.get(d, {}).get("control")}
+    arms = {d: e for d, e in scores.items() if d not in controls} or scores
     differences = x.get("differences") or []
     said = {(a, b): _taught(differences, arms, a, b) for a, b in combinations(arms, 2)}
     one = next(iter(said.values()), "")
     tail = f": {one}" if len(said) == 1 else f". {pairs.told(said, arms, WHOSE)}" if said else ""
-    return f"{base} and, {_trained(facts, student, list(arms))}, reaches {figures.joined(reached)}{tail}."
+    first = f"{base} and, {_trained(facts, student, list(arms))}, reaches {_scored(arms)}{tail}."
+    if not controls or arms is scores:
+        return first
+    return f"{first} Controls, which were not matched by {MATCHES.get(facts.match, facts.match)}: {_scored(controls)}."
+
+
+def _scored(scores: Mapping[str, Json]) -> str:
+    return figures.joined([f"{figures.share(e)} on {name}{WHOSE}" for name, e in scores.items()])
 
 
 def _taught(differences: Sequence[Json], scores: Mapping[str, Json], a: str, b: str) -> str:
