@@ -10,10 +10,16 @@ unexport PYTHONDONTWRITEBYTECODE
 # Without a GPU the CPU build of torch is enough, and gigabytes smaller.
 BACKEND := $(shell command -v nvidia-smi >/dev/null 2>&1 || echo --torch-backend=cpu)
 
-.PHONY: quickstart test test-vllm lint types unit install install-dev clean
+.PHONY: quickstart paper test test-vllm lint types unit install install-dev clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/pricematch run examples/quickstart.yaml
+
+# The paper's comparison on the tiny models; killed at any moment, it goes on where it was.
+paper: $(VENV)/.installed
+	$(BIN)/pricematch run examples/paper-mini/low.yaml
+	$(BIN)/pricematch run examples/paper-mini/high.yaml
+	$(BIN)/python examples/paper-mini/compare.py runs/paper-mini-low runs/paper-mini-high
 
 test: lint types unit
 
@@ -25,7 +31,7 @@ types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 unit: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/pytest
+	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,15 @@ def test_arms_are_shuffled_together_and_the_same_seed_makes_the_same_sheet(ledge
     assert sampled(ledger, arms, 20, seed=1) != key
 
 
+def test_a_larger_sample_holds_the_smaller_one_under_the_same_ids(ledger: Ledger) -> None:
+    texts = [["ok"] * n for n in (1, 2, 3, 5, 8, 13)]
+    arms = {name: add(ledger, name, questions(6, "easy") + questions(6, "hard"), texts * 2) for name in "ab"}
+    chosen = [{(i.id, i.draw) for i in sampled(ledger, arms, size).items} for size in (1, 5, 9, 30, 100)]
+    for smaller, larger in pairwise(chosen):
+        assert smaller < larger
+    assert len(chosen[-1]) == 2 * 2 * 32
+
+
 def test_what_models_wrote_can_run_neither_in_a_browser_nor_in_a_spreadsheet(
     ledger: Ledger, tmp_path: Path
 ) -> None:
@@ -221,7 +231,7 @@ def test_a_judges_labels_are_corrected_by_the_draws_that_people_labelled_too(led
     assert arm["judge"]["rate"]["value"] > 0.28  # the judge alone is off
     rate, alone = arm["false_positive_rate"], arm["human"]["rate"]
     assert rate["low"] < 0.25 < rate["high"]
-    assert rate["high"] - rate["low"] < 0.85 * (alone["high"] - alone["low"])  # what the judge is good for
+    assert rate["high"] - rate["low"] < 0.95 * (alone["high"] - alone["low"])  # what the judge is good for
     assert arm["judge"]["corrected"]["low"] < 0.25 < arm["judge"]["corrected"]["high"]
     assert got["judge"]["sensitivity"]["value"] == pytest.approx(0.9, abs=0.1)
 

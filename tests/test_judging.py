@@ -4,6 +4,7 @@ import asyncio
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from toolkit import auditing, config, endpoints, importing, judging, pipeline, planning
+from toolkit import auditing, config, endpoints, importing, judging, pipeline, planning, stages
 from toolkit.errors import InputError
 from toolkit.job import Job
 from toolkit.judging import LABELS, Panel, majority, read
@@ -84,7 +85,7 @@ def judge_app(flawed_if: str = "WRONG STEP", contrary: bool = False) -> tuple[St
     return Starlette(routes=[Route("/v1/chat/completions", answer, methods=["POST"])]), asked
 
 
-def run_with(folder: Path, root: str, **judge: Any) -> Job:
+def run_with(folder: Path, root: str, dataset: dict[str, Any] | None = None, **judge: Any) -> Job:
     """Twelve problems with an imported right solution each; those of every third have a wrong step."""
     questions, answers = folder / "q.jsonl", folder / "a.jsonl"
     rows = [{"id": f"p{i}", "question": f"{i}+{i}?", "answer": str(2 * i)} for i in range(12)]
@@ -106,6 +107,7 @@ def run_with(folder: Path, root: str, **judge: Any) -> Job:
         "models": {"mine": {"provider": "imported", "model": "mine"}},
         "budget": {"draws": 1, "match": "samples", "cap_usd": 1},
         "judge": {"model": model, **judge},
+        "dataset": dataset or {},
     }
     job = Job(endpoints.resolve(config.validated(folder / "run.yaml", run)), folder / "out")
     importing.bring_in(job, answers, "mine")
@@ -163,6 +165,38 @@ async def test_a_judge_that_follows_the_order_of_the_verdicts_decides_nothing(
         assert set(judging.judged(reader, Panel.of(job.run.judge).verifier).values()) == {None}
 
 
+def label(sheet: Path) -> list[str]:
+    """Fill in the verdicts of a sheet as a careful person would: the ids it had."""
+    with sheet.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        row["verdict"] = "0" if "WRONG STEP" in row["solution"] else "1"
+    with sheet.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    return [row["id"] for row in rows]
+
+
+def test_a_larger_sheet_asks_only_for_labels_there_are_not_yet_and_none_is_lost(tmp_path: Path) -> None:
+    job = run_with(tmp_path, "http://nobody.invalid")
+    small, large = tmp_path / "small.csv", tmp_path / "large.csv"
+    auditing.export(job, small, 5)
+    auditing.export(job, large, 7)  # made before the first came back: it holds those too
+    begun = label(small)
+    assert set(begun) < set(label(large))
+    assert auditing.bring_in(job, small) == 5
+    auditing.export(job, large, 12)
+    assert not set(begun) & set(label(large))
+    assert auditing.bring_in(job, large) == 7
+    concluded = auditing.conclude(job)
+    assert concluded is not None
+    row = concluded["models"]["mine"]
+    assert (row["human"]["labels"], row["false_positive_rate"]["value"]) == (12, pytest.approx(1 / 3))
+    with pytest.raises(InputError, match="labelled: give a larger --size"):
+        auditing.export(job, large, 12)
+
+
 async def test_people_label_a_blind_sheet_and_their_labels_correct_the_judge(
     tmp_path: Path, serve: Serve
 ) -> None:
@@ -172,14 +206,7 @@ async def test_people_label_a_blind_sheet_and_their_labels_correct_the_judge(
     sheet = tmp_path / "sheet.csv"
     page, _ = auditing.export(job, sheet, 12)
     assert "mine" not in sheet.read_text() + page.read_text()  # blind to the arm
-    with sheet.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        row["verdict"] = "0" if "WRONG STEP" in row["solution"] else "1"
-    with sheet.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
+    label(sheet)
     assert auditing.bring_in(job, sheet) == 12
     concluded = auditing.conclude(job)
     assert concluded is not None
@@ -228,3 +255,21 @@ def test_the_judges_expected_cost_is_kept_back_from_the_arms(tmp_path: Path) -> 
     plain, with_judge = (planning.make_plan(j) for j in jobs)
     assert plain.share - with_judge.share == 100 * 1100 * 10**6
     assert with_judge.reserve_pico == 100 * 1100 * 10**6 < PICO
+
+
+async def test_a_dataset_of_judged_draws_leaves_out_what_the_judge_of_this_run_calls_flawed(
+    tmp_path: Path, serve: Serve
+) -> None:
+    app, _ = judge_app()
+    job = run_with(tmp_path, serve(app), sample=None)
+    await judged(job)
+    only = job.run.dataset.model_copy(update={"filter": "judged"})
+    stages.dataset(replace(job, run=job.run.model_copy(update={"dataset": only})))
+    rows = (job.directory / "dataset/mine/data.jsonl").read_text()
+    assert len(rows.splitlines()) == 8
+    assert "WRONG STEP" not in rows
+
+
+def test_a_judge_who_filters_may_not_see_only_a_sample(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"set judge\.sample to null"):
+        run_with(tmp_path, "http://127.0.0.1:9", dataset={"filter": "judged"})

@@ -13,6 +13,7 @@ import pytest
 from toolkit import metrics
 from toolkit.answers import norm_sha
 from toolkit.errors import InputError
+from toolkit.gpu import Flops
 from toolkit.ledger import Intent, Ledger, Reader, Settlement
 from toolkit.metrics import Part, tally
 from toolkit.metrics.arm import Arm
@@ -71,8 +72,8 @@ def judge(ledger: Ledger, arm: int) -> None:
 def measure(ledger: Ledger, arms: dict[str, int], problems: list[int], **changes: Any) -> dict[str, Any]:
     """Arms of one part each, planned to have two draws unless told otherwise."""
     planned = changes.pop("planned", {})
-    per_token = changes.pop("flops_per_token", {})
-    parts = {n: [Part(row, planned.get(n, 2), per_token.get(n, 18))] for n, row in arms.items()}
+    compute = changes.pop("compute", {})
+    parts = {n: [Part(row, planned.get(n, 2), compute.get(n, Flops(9)))] for n, row in arms.items()}
     return measure_parts(ledger, parts, problems, **changes)
 
 
@@ -201,7 +202,7 @@ def test_what_is_unpriced_or_unmeasured_is_null_and_what_is_free_is_zero(ledger:
     unpriced, problems = draw(ledger, "unpriced", [["+a"]], cost=None, usage=None)
     free, _ = draw(ledger, "free", [["+a"]], cost=0)
     arms = {"unpriced": unpriced, "free": free}
-    got = measure(ledger, arms, problems, flops_per_token={"unpriced": 18, "free": None})["models"]
+    got = measure(ledger, arms, problems, compute={"free": None})["models"]
     assert [got["unpriced"][key] for key in ("usd", "usd_per_correct", "flops", "flops_per_correct")] == [
         None
     ] * 4
@@ -269,7 +270,7 @@ def test_a_ledger_judged_before_the_new_identities_still_measures_with_null_and_
 def mixture(ledger: Ledger) -> tuple[list[Part], list[int]]:
     weak, problems = draw(ledger, "weak", [["+a", "+b", "-", "-"], ["-", "-", "-", "+c"]])
     strong, _ = draw(ledger, "strong", [["+a", "-"], ["-", "+d"]])
-    return [Part(weak, 3, 18), Part(strong, 1, 54)], problems
+    return [Part(weak, 3, Flops(9)), Part(strong, 1, Flops(27))], problems
 
 
 def test_a_mixture_is_the_share_of_all_choices_of_its_parts_draws(ledger: Ledger) -> None:
@@ -307,13 +308,71 @@ def test_a_mixtures_cost_is_the_sum_of_its_parts_and_its_curve_pays_each_part_it
 ) -> None:
     cheap, problems = draw(ledger, "cheap", [["+a", "-"]], cost=1000)
     dear, _ = draw(ledger, "dear", [["+a"]], cost=9000)
-    parts = [Part(cheap, 2, 1), Part(dear, 1, 10)]
+    parts = [Part(cheap, 2, Flops(1)), Part(dear, 1, Flops(10))]
     got = measure_parts(ledger, {"both": parts}, problems)["models"]["both"]
     assert got["usd"] == 11_000 / 10**12
     (point,) = [p for p in got["curve"] if p["k"] == 3]
     assert point["usd"] == pytest.approx(11_000 / 10**12)
-    assert point["flops"] == 25 * (2 + 10)
+    assert point["flops"] == 2 * 25 * (2 + 10)
     assert point["coverage"] == got["coverage"]["3"]
+
+
+def batch(ledger: Ledger, usages: Sequence[tuple[int, Usage]]) -> tuple[int, list[int]]:
+    """An arm whose requests are given as (draws, tokens of them all), all for one problem."""
+    row = ledger.add_arm("local", "local", "p", {}, "local")
+    (problem,) = ledger.add_problems([Problem("p0", "question", "4")])
+
+    async def ask() -> None:
+        first = 0
+        for n, usage in usages:
+            attempt = await ledger.reserve(Intent(row, problem, first, n, 0))
+            choices = [Choice("+a", Finish.STOP)] * n
+            await ledger.settle(attempt, Settlement(choices, usage, 0))
+            first += n
+
+    asyncio.run(ask())
+    judge(ledger, row)
+    return row, [problem]
+
+
+REQUESTS = ((2, Usage(prompt=100, output=30, thinking=10)), (1, Usage(prompt=120, output=7, cached=90)))
+
+
+@pytest.mark.parametrize(
+    ("compute", "flops"),
+    [
+        (Flops(50), 2 * 50 * 47),  # the paper's: what was generated
+        (Flops(50, prefill=True), 2 * 50 * (47 + 100 + 30)),  # a cached prompt is not read again
+        (
+            Flops(50, attention=3),
+            2 * 50 * 47 + 4 * 3 * (2 * (100 * 20 + 20 * 20 / 2) + 120 * 7 + 7 * 7 / 2),
+        ),
+        (
+            Flops(50, prefill=True, attention=3),
+            2 * 50 * (47 + 130)
+            + 4 * 3 * (2 * (100 * 20 + 20 * 20 / 2) + 120 * 7 + 7 * 7 / 2)
+            + 4 * 3 * (100 * 100 + 120 * 120 - 90 * 90) / 2,
+        ),
+    ],
+)
+def test_an_arms_flops_are_the_sum_of_its_requests_with_the_terms_asked_for(
+    ledger: Ledger, compute: Flops, flops: float
+) -> None:
+    arm, problems = batch(ledger, REQUESTS)
+    got = measure(ledger, {"local": arm}, problems, planned={"local": 3}, compute={"local": compute})
+    found = got["models"]["local"]
+    assert found["flops"] == pytest.approx(flops, rel=1e-12)
+    assert found["flops_per_correct"]["value"] == pytest.approx(flops / 3)
+    assert found["curve"][0]["flops"] == pytest.approx(flops / 3)
+    assert found["parts"][0]["flops_terms"] == list(compute.terms)
+
+
+def test_measured_flops_are_those_the_plan_expected_where_its_tokens_were_right(ledger: Ledger) -> None:
+    compute = Flops(10**9, prefill=True, attention=26 * 2048)
+    arm, problems = batch(ledger, [(4, Usage(prompt=700, output=4 * 250))] * 3)
+    got = measure(ledger, {"local": arm}, problems, planned={"local": 12}, compute={"local": compute})
+    planned = 3 * compute.prompt(700) + 12 * compute.draw(700, 250)
+    assert got["models"]["local"]["flops"] == pytest.approx(planned, rel=1e-12)
 
 
 def test_an_adaptive_arm_is_estimated_from_the_draws_every_problem_was_given(ledger: Ledger) -> None:

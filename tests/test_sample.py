@@ -11,7 +11,7 @@ import pytest
 from toolkit import sample
 from toolkit.arms import Stream
 from toolkit.cost import Price
-from toolkit.errors import Kind, ProviderError, Refused
+from toolkit.errors import Kind, ProviderError, Refused, Unfinished
 from toolkit.ledger import Ledger
 from toolkit.limits import Limiter
 from toolkit.sample import Progress, Result
@@ -393,6 +393,23 @@ async def test_at_the_cap_both_arms_stop_in_proportion(tmp_path: Path) -> None:
         )
         done = dict(ledger.rows("SELECT a.name, COUNT(*) FROM draw d JOIN arm a ON a.id=d.arm GROUP BY 1"))
         assert done["cheap"] == pytest.approx(3 * done["strong"], abs=6)
+
+
+async def test_who_waits_for_room_under_the_cap_is_sent_home_when_the_ledger_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer that should free the room cannot be stored, so no attempt ever ends."""
+
+    async def full(*_: object) -> None:
+        raise Unfinished("cannot write the ledger (disk is full)")
+
+    monkeypatch.setattr(Ledger, "settle", full)
+    with Ledger(tmp_path / "ledger.sqlite", cap_pico=bound()) as ledger:
+        bench = Bench(ledger)
+        async with asyncio.timeout(5):
+            with pytest.raises(Unfinished, match="disk is full"):
+                await bench.run(bench.stream(Fake(turns=5), k=1, concurrency=2))
+        assert ledger.spent.reserved == bound()
 
 
 async def test_unpriced_runs_have_no_cap_to_reach(bench: Bench) -> None:

@@ -1,6 +1,7 @@
 """A run's students: what they are trained, chosen and tested on, and what their scores say of themselves."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,48 @@ def test_what_is_tested_is_neither_trained_nor_chosen_on(
         students.train(job(tmp_path, **changes))
     assert "\n" not in str(caught.value)
     assert trained == []
+
+
+@pytest.mark.parametrize(("changes", "words"), OVERLAPS)
+def test_overlaps_are_found_before_a_draw_is_paid_for(
+    tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        students.check(job(tmp_path, **changes))
+    students.check(job(tmp_path))
+
+
+def test_a_student_that_cannot_be_finetuned_is_found_before_a_draw_is_paid_for(tmp_path: Path) -> None:
+    bare = shutil.copytree(TINY, tmp_path / "bare", ignore=shutil.ignore_patterns("chat_template*"))
+    base = {"model": str(bare)}
+    with pytest.raises(InputError, match=r"no chat template: .* or set api: completions"):
+        students.check(job(tmp_path, students={"tiny": base}))
+    students.check(job(tmp_path, students={"tiny": base | {"api": "completions"}}))
+    (bare / "tokenizer.json").unlink()
+    (bare / "tokenizer_config.json").unlink()
+    with pytest.raises(InputError, match="no tokenizer"):
+        students.check(job(tmp_path, students={"tiny": base}))
+
+
+def test_each_student_says_once_what_memory_and_time_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train_many(jobs: list[finetune.Job], on_step: Any, on_note: Any) -> list[dict[str, Any]]:
+        for one in jobs:
+            on_note(one, "about 1.0 of 9.0 GiB")
+            on_step(one, 1, 4, 0.5)
+        return [{"skipped": "none"} for _ in jobs]
+
+    monkeypatch.setattr(finetune, "train_many", train_many)
+    notes: list[str] = []
+    steps: list[str] = []
+    students.train(job(tmp_path), lambda title, *_: steps.append(title), notes.append)
+    assert notes == [
+        "tiny on cheap, seed 10007, rate 0.001: about 1.0 of 9.0 GiB",
+        "tiny on cheap, seed 7: about 1.0 of 9.0 GiB",
+    ]
+    assert steps[0] == "1/6 tiny on cheap, seed 10007, rate 0.001"
+    assert steps[-1] == "6/6 tiny on human, seed 8"
 
 
 def test_a_question_spaced_otherwise_is_the_same_question(

@@ -6,7 +6,7 @@ One sample serves both, so that the judge can be corrected by what people said o
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,17 @@ SIZE = 50  # draws of each arm on a sheet: what the paper looked at (arXiv 2408.
 
 
 def export(job: Job, sheet: Path, size: int = SIZE) -> tuple[Path, Path]:
-    """Write a sheet of `size` draws per arm to be labelled: the paths of its page and its key."""
+    """Write a sheet that brings each arm to `size` labelled draws: the paths of its page and its key.
+
+    Raises InputError where no draw is left to be labelled.
+    """
     with job.reader() as reader:
         key = _key(job, reader, size)
-        part = replace(key, items=_first_of_each_arm(key, size))
+        part = replace(key, items=_to_label(key, _human(job), size))
+        if not part.items:
+            raise InputError(
+                f"{sheet}: {size} draws of every arm, or all its correct ones, are labelled: give a larger --size"
+            )
         shown = audit.entries(reader, part, _problems(job, reader))
     sheet.parent.mkdir(parents=True, exist_ok=True)
     return audit.export(sheet, part, shown, f"{job.run.name}: is the reasoning sound?")
@@ -77,7 +84,7 @@ def conclude(job: Job) -> dict[str, Any] | None:
 
 
 def _key(job: Job, reader: Reader, size: int) -> Key:
-    """The run's sample, large enough for sheet and judge; a larger one replaces a smaller that nobody used."""
+    """The run's sample, large enough for sheet and judge; a larger one holds the smaller it replaces."""
     path, verifier = _folder(job) / "key.json", pipeline.verifier_of(job.run)
     rows = {arm: [p.row for p in parts] for arm, parts in pipeline.measured_parts(job, reader).items()}
     if path.is_file():
@@ -85,7 +92,7 @@ def _key(job: Job, reader: Reader, size: int) -> Key:
         enough = all(
             sum(i.arm == arm for i in known.items) >= min(size, _correct(known, arm)) for arm in rows
         )
-        if known.verifier == verifier and (enough or _human(job)):
+        if known.verifier == verifier and enough:
             return known
     ids = [i for i in reader.problem_ids(job.problems) if i is not None]
     wanted = max(size, (job.run.judge.sample or 0) if job.run.judge else 0)
@@ -99,15 +106,15 @@ def _correct(key: Key, arm: str) -> int:
     return sum(key.strata.get(arm, {}).values())
 
 
-def _first_of_each_arm(key: Key, size: int) -> tuple[audit.Item, ...]:
-    """The items are shuffled, so the first of an arm are a sample of its sample."""
-    seen: dict[str, int] = {}
-    kept = []
+def _to_label(key: Key, labelled: Collection[int], size: int) -> tuple[audit.Item, ...]:
+    """What each arm lacks of `size` labels. Items are shuffled: the first of an arm are a sample of its sample."""
+    lacks = {arm: size - sum(i.arm == arm and i.draw in labelled for i in key.items) for arm in key.strata}
+    chosen = []
     for item in key.items:
-        seen[item.arm] = seen.get(item.arm, 0) + 1
-        if seen[item.arm] <= size:
-            kept.append(item)
-    return tuple(kept)
+        if item.draw not in labelled and lacks[item.arm] > 0:
+            lacks[item.arm] -= 1
+            chosen.append(item)
+    return tuple(chosen)
 
 
 def _sampled(job: Job, reader: Reader) -> Sequence[Case]:

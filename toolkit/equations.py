@@ -21,6 +21,9 @@ _LATEX = (
 _CALCULATOR = re.compile(r"<<[^<>]*>>")  # GSM8K's marks repeat the calculation beside them
 _BOLD = re.compile(r"&|\*\*")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_ENDED = re.compile(
+    r"\.(?=\s|$)|(?<=[\d)])[^\S\n]*\n\s*(?=[\d(])"
+)  # one calculation, before the next begins: a full stop is no point
 _ENDLESS = re.compile(r"[-\d\s.()*/+^%]{400,}")  # no calculation, and slow to look for one in
 _SIDE = r"[-+(\s]{0,8}\d[\d\s.()*/+^%-]{0,120}"
 _CHAIN = re.compile(rf"{_SIDE}(?:={_SIDE})+")
@@ -42,7 +45,8 @@ def equations(text: str) -> list[str]:
     if "\\" in text:
         for pattern, written in _LATEX:
             text = pattern.sub(written, text)
-    text = _ENDLESS.sub(" ", _THOUSANDS.sub("", _BOLD.sub(" ", text)))
+    text = _ENDED.sub(";", _THOUSANDS.sub("", _BOLD.sub(" ", text)))
+    text = _ENDLESS.sub(" ", text)
     return [step for chain in _CHAIN.finditer(text) for step in _steps(chain.group())]
 
 

@@ -4,11 +4,18 @@ A server that makes `tokens_per_second` for `usd_per_hour` sells its tokens at a
 one budget with a hosted model. The price is of generated tokens; reading the prompt is in the throughput.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from toolkit.cost import PICO_PER_TOKEN
 from toolkit.spec import GPU_SOURCE, Gpu, Model, Params, Price
+
+Amount = TypeVar("Amount", float, NDArray[np.float64])
 
 
 def price(gpu: Gpu, measured: float | None = None) -> Price | None:
@@ -34,6 +41,16 @@ def is_gpu(price: Price | None) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Work(Generic[Amount]):
+    """What some requests had to compute, as the sums their FLOPs follow from: tokens, and pairs of tokens."""
+
+    generated: Amount  # tokens written, thinking included
+    context: Amount  # over those, the tokens before each: prompt x generated + generated^2 / 2 of every draw
+    read: Amount  # prompt tokens, once per request; those a cache held are not read again
+    attended: Amount  # over those, twice the tokens before each: prompt^2 - cached^2 of every request
+
+
+@dataclass(frozen=True, slots=True)
 class Flops:
     """FLOPs of requests. The default is the paper's 2PT: generated tokens only (arXiv 2408.16737 section 3).
 
@@ -46,16 +63,26 @@ class Flops:
     prefill: bool = False
     attention: int = 0  # layers x width; 0 leaves it out
 
+    def of(self, work: Work[Amount]) -> Amount:
+        """Of reading the prompts, where that counts, and of generating."""
+        written = 2.0 * self.active * work.generated + 4.0 * self.attention * work.context
+        if not self.prefill:
+            return written
+        return written + 2.0 * self.active * work.read + 2.0 * self.attention * work.attended
+
     def prompt(self, tokens: float) -> float:
         """Of reading one request's prompt."""
-        if not self.prefill:
-            return 0.0
-        return 2.0 * self.active * tokens + 2.0 * self.attention * tokens**2
+        return self.of(Work(0.0, 0.0, tokens, tokens**2))
 
     def draw(self, prompt: float, generated: float) -> float:
         """Of generating one draw after its prompt."""
-        context = prompt * generated + generated**2 / 2  # summed over the generated tokens
-        return 2.0 * self.active * generated + 4.0 * self.attention * context
+        return self.of(Work(generated, prompt * generated + generated**2 / 2, 0.0, 0.0))
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """What is counted besides 2PT, as a run file names it."""
+        given: Mapping[str, object] = {"prefill": self.prefill, "attention": self.attention}
+        return tuple(name for name, counted in given.items() if counted)
 
 
 def flops(model: Model, terms: tuple[str, ...]) -> Flops | None:

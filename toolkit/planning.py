@@ -73,16 +73,12 @@ def _candidate(job: Job, arm: Arm, prompt_tokens: float, piloted: Measured | Non
         expected = (piloted.prompt, piloted.output, piloted.thinking, "pilot")
     else:
         expected = (prompt_tokens, arms.ASSUMED_OUTPUT, 0.0, "assumed")
-    try:
-        compute = gpu.flops(spec, job.run.budget.flops_terms)
-    except ValueError as error:
-        raise InputError(f"models.{arm.key}.{error}") from None
     return Candidate(
         arm.name,
         arm.key,
         spec.shown,
         cost.price(spec.price) if spec.price else None,
-        compute,
+        compute(job, arm),
         *expected[:3],
         max_n=_per_request(spec.draws_per_request or MOST_PER_REQUEST, piloted),
         expect_source=expected[3],
@@ -91,6 +87,14 @@ def _candidate(job: Job, arm: Arm, prompt_tokens: float, piloted: Measured | Non
         gpu=gpu.is_gpu(spec.price),
         free=job.run.policy_of(arm.whole).name != "uniform",
     )
+
+
+def compute(job: Job, arm: Arm) -> gpu.Flops | None:
+    """How an arm's FLOPs are counted in this run; None where its parameters are unknown."""
+    try:
+        return gpu.flops(arm.model, job.run.budget.flops_terms)
+    except ValueError as error:
+        raise InputError(f"models.{arm.key}.{error}") from None
 
 
 def _per_request(allowed: int, piloted: Measured | None) -> int:

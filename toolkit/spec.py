@@ -582,7 +582,9 @@ class Evaluate(Section):
 
 class Report(Section):
     samples: Annotated[int, Field(ge=0)] = 24  # solutions shown on the page
-    browse: Annotated[int, Field(ge=0)] = 100_000  # draws in the sample browser beside it; of more, problems spread evenly
+    browse: Annotated[int, Field(ge=0)] = (
+        100_000  # draws in the sample browser beside it; of more, problems spread evenly
+    )
 
 
 class Sampling(Section):
@@ -675,6 +677,14 @@ class Run(Section):
             for key, other in control.references.items():
                 _check_names(f"dataset.controls.{name}.{key}", (other,), arms if key == "draws_of" else known)
             known.append(name)
+        return self
+
+    @model_validator(mode="after")
+    def _a_judge_who_filters_sees_every_draw(self) -> Self:
+        if self.dataset.filter == "judged" and self.judge is not None and self.judge.sample is not None:
+            raise ValueError(
+                "dataset.filter: judged: the judge sees only a sample of the draws: set judge.sample to null, so that all are"
+            )
         return self
 
     def datasets(self) -> list[str]:

@@ -19,6 +19,7 @@ from toolkit import (
     cost,
     endpoints,
     importing,
+    judging,
     outlook,
     pipeline,
     planning,
@@ -32,7 +33,7 @@ from toolkit import (
 from toolkit import report as page
 from toolkit import verify as verifying
 from toolkit.errors import InputError, PricematchError, Refused, Unfinished
-from toolkit.job import EVALUATION, METRICS, PLAN, Job
+from toolkit.job import AUDIT, EVALUATION, METRICS, PLAN, Job
 from toolkit.plan import Plan
 from toolkit.sample import Progress, Result
 from toolkit.spec import Pilot
@@ -182,6 +183,7 @@ def _concluded(job: Job) -> None:
         )
         return
     tables.audit(found)
+    screen.say(f"audit: {job.directory / AUDIT}; `measure` and `report` show these rates from now on")
 
 
 def measure(job: Job, *, reprice: str | None = None) -> dict[str, Any]:
@@ -197,7 +199,8 @@ def measure(job: Job, *, reprice: str | None = None) -> dict[str, Any]:
 
 
 def dataset(job: Job) -> None:
-    for built in pipeline.export(job):
+    judge = job.run.judge
+    for built in pipeline.export(job, None if judge is None else judging.Panel.of(judge).verifier[1]):
         what = (
             f"skipped: {built['skipped']}"
             if built["skipped"]
@@ -209,7 +212,7 @@ def dataset(job: Job) -> None:
 def finetune(job: Job) -> None:
     with screen.steps("finetune") as told:
         trained = pipeline.train(
-            job, lambda name, step, steps, loss: told(step, steps, f"{name}, loss {loss:.2f}")
+            job, lambda name, step, steps, loss: told(step, steps, f"{name}, loss {loss:.2f}"), screen.say
         )
     for one in trained:
         what = (
@@ -217,7 +220,8 @@ def finetune(job: Job) -> None:
             if one.get("skipped")
             else f"{one['steps']} steps on {one['rows']} rows, loss {one['loss_first']:.2f} to {one['loss_last']:.2f}, {one['seconds']:.0f} s"
         )
-        screen.say(f"finetune {one['student']} on {one['arm']}: {what}")
+        seed = f", seed {one['seed']}" if one.get("seed") else ""
+        screen.say(f"finetune {one['student']} on {one['arm']}{seed}: {what}")
     if not trained:
         screen.say("finetune: the run names no students")
 
@@ -251,6 +255,7 @@ def everything(job: Job) -> None:
     An arm without correct rows is skipped with a line. A run that stopped at its cap, or lacks draws, is
     a smaller design, still matched: it goes on to its page and says so with its exit code.
     """
+    students.check(job)
     job = pilot(job)
     tables.plan(plan(job))
     sampled = sample(job)

@@ -88,10 +88,23 @@ def _bare(problem: Problem) -> str:
 # -- training
 
 
+def check(job: Job) -> None:
+    """Whether this run's students can be trained, chosen and tested as asked: before a draw is paid for.
+
+    Raises InputError for a checkpoint that cannot be finetuned here, and for problems that overlap.
+    """
+    if job.run.finetune is not None:
+        validation(job)
+        for name, student in job.run.students.items():
+            finetune.check(student.model, _settings(job, name), chat=student.api == "chat")
+    if job.run.evaluate is not None and job.run.students:
+        tests(job)
+
+
 def train(job: Job, on_step: Told | None = None, on_note: Note | None = None) -> list[dict[str, Any]]:
     """Every student finetuned on every dataset that has rows, once per seed: their records, in that order.
 
-    `on_note` is told of each training, before its first step, what memory and time it will take.
+    `on_note` is told of each student, before its first step, what memory and time a training will take.
     """
     settings = job.run.finetune
     if settings is None or not job.run.students:
@@ -165,15 +178,19 @@ def _write_validation(job: Job) -> Path | None:
 
 
 def _many(jobs: Sequence[finetune.Job], on_step: Told | None, on_note: Note | None) -> list[dict[str, Any]]:
+    places = {done.directory: place for place, done in enumerate(jobs, 1)}
+    noted = set[str]()
+
     def told(done: finetune.Job, step: int, steps: int, loss: float) -> None:
         if on_step:
-            on_step(_title(done), step, steps, loss)
+            on_step(f"{places[done.directory]}/{len(jobs)} {_title(done)}", step, steps, loss)
 
-    def noted(done: finetune.Job, note: str) -> None:
-        if on_note:
-            on_note(f"{_title(done)}: {note}")
+    def note(done: finetune.Job, what: str) -> None:
+        if on_note and done.name not in noted:  # its other trainings need as much
+            noted.add(done.name)
+            on_note(f"{_title(done)}: {what}")
 
-    return finetune.train_many(jobs, on_step=told, on_note=noted)
+    return finetune.train_many(jobs, on_step=told, on_note=note)
 
 
 def _title(job: finetune.Job) -> str:

@@ -13,17 +13,18 @@ import argparse
 import json
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from toolkit.audit import Key, conclude
 from toolkit.audit.sample import Solved, draw_sample
 from toolkit.estimators import wilson
 from toolkit.false_positives import difference
 
-LEVELS = 5
 FLAWS = (0.4, 0.7, 1.0, 1.4, 2.0)  # flawed solutions of a level, relative to the arm's rate
 SOLVED = (120, 110, 90, 70, 40)  # solved problems of each level
 EASE = (20.0, 14.0, 9.0, 5.0, 2.0)  # correct draws of a solved problem, on average
@@ -36,27 +37,23 @@ class World:
     """One arm's retained solutions."""
 
     levels: dict[str, list[Solved]]
-    flawed: dict[int, bool]  # draw -> truth
+    flawed: NDArray[np.bool_]  # of each draw, the truth
 
     @property
     def truth(self) -> float:
-        return float(np.mean(list(self.flawed.values())))
+        return float(self.flawed.mean())
 
 
 def make(rng: np.random.Generator, rate: float) -> World:
     """Problems differ in how prone to flaws their solutions are, so draws of one problem go together."""
-    levels: dict[str, list[Solved]] = {}
-    flawed: dict[int, bool] = {}
-    for level in range(LEVELS):
-        solved = []
-        for _ in range(SOLVED[level]):
-            mean = min(rate * FLAWS[level], 0.95)
-            prone = rng.beta(2 * mean, 2 * (1 - mean))
-            draws = range(len(flawed), len(flawed) + 1 + rng.poisson(EASE[level] - 1))
-            flawed |= {d: bool(rng.random() < prone) for d in draws}
-            solved.append(Solved(sum(map(len, levels.values())) + len(solved), list(draws)))
-        levels[f"level {level + 1}"] = solved
-    return World(levels, flawed)
+    mean = np.repeat(np.minimum(rate * np.array(FLAWS), 0.95), SOLVED)
+    prone = rng.beta(2 * mean, 2 * (1 - mean))
+    have = 1 + rng.poisson(np.repeat(np.array(EASE) - 1, SOLVED))
+    ends = np.cumsum(have)
+    solved = [Solved(i, range(end - n, end)) for i, (n, end) in enumerate(zip(have, ends, strict=True))]
+    edges = np.cumsum([0, *SOLVED])
+    levels = {f"level {i + 1}": solved[a:b] for i, (a, b) in enumerate(pairwise(edges))}
+    return World(levels, rng.random(ends[-1]) < np.repeat(prone, have))
 
 
 def audit(
@@ -66,14 +63,14 @@ def audit(
     key = Key(("math", "bench"), 0, *draw_sample({"arm": world.levels}, max(people, judged), rng))
     drawn = [i.draw for i in key.items]
     looked = rng.choice(drawn, size=min(people, len(drawn)), replace=False)
-    human = {int(d): not world.flawed[int(d)] for d in looked}
+    human = {int(d): not world.flawed[d] for d in looked}
     judge = {}
     if judged:
-        says = {True: skill[0], False: 1 - skill[1]}  # chance to be called flawed
-        judge = {d: bool(rng.random() >= says[world.flawed[d]]) for d in drawn}
+        called = np.where(world.flawed[drawn], skill[0], 1 - skill[1])  # chance to be called flawed
+        judge = dict(zip(drawn, (rng.random(len(drawn)) >= called).tolist(), strict=True))
     arm = conclude(key, human, judge)["models"]["arm"]
     alike = rng.choice(len(world.flawed), size=people, replace=False)
-    plain = wilson(sum(world.flawed[int(d)] for d in alike), people)
+    plain = wilson(int(world.flawed[alike].sum()), people)
     return arm, {"plain": plain.as_json(), "judge": arm["judge"]["rate"]}
 
 
@@ -89,14 +86,15 @@ def case(
         arm, others = audit(rng, world, people, judged, skill)
         found = {"ours": arm["false_positive_rate"], "human": arm["human"]["rate"]} | others
         found["corrected"] = arm["judge"]["corrected"]
-        truths.append(world.truth)
+        truth = world.truth
+        truths.append(truth)
         undefined += judged > 0 and arm["judge"]["corrected"] is None
         for name, x in found.items():
             width[name].append(np.nan if x is None else x["high"] - x["low"])
         for name, x in found.items():
             if x is not None:
-                errors[name].append(x["value"] - world.truth)
-                held[name] += x["low"] <= world.truth <= x["high"]
+                errors[name].append(x["value"] - truth)
+                held[name] += x["low"] <= truth <= x["high"]
     row: dict[str, Any] = {"people": people, "judged": judged, "rate": round(float(np.mean(truths)), 4)}
     if judged:
         row |= {

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from toolkit import metrics
+from toolkit.gpu import Flops
 from toolkit.ledger import Ledger, Reader
 
 VERIFIER = ("math", "bench")
@@ -80,7 +81,7 @@ def _rows(rng: np.random.Generator, first: int, right: Any) -> Iterator[Row]:
 
 
 def ours(path: Path, problems: int, draws: int) -> dict[str, Any]:
-    arms = {name: [metrics.Part(arm, draws, 18)] for arm, name in enumerate(ARMS, 1)}
+    arms = {name: [metrics.Part(arm, draws, Flops(9))] for arm, name in enumerate(ARMS, 1)}
     with Reader(path) as reader:
         return metrics.measure(
             reader, arms, range(1, problems + 1), ks=(), verifier=VERIFIER, resamples=1000, seed=0

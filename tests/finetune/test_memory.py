@@ -1,6 +1,7 @@
 """Memory and time of a training, from config.json alone."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,21 +84,51 @@ def test_rows_at_once_divide_a_devices_share_of_the_batch() -> None:
     assert memory.layout("gemma", shape, asked, H200, "eager").micro == 2
 
 
+def a_27b_student(folder: Path) -> str:
+    """Without weights: whoever tries to load them fails otherwise than by an estimate."""
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(SHAPES["gemma-2-27b"]))
+    (folder / "tokenizer.json").write_text("{}")
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    return str(folder)
+
+
 def test_a_27b_student_on_a_small_machine_is_refused_before_anything_is_loaded(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(devices, "here", lambda processes=1: LAPTOP)
-    folder = tmp_path / "gemma-2-27b"
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(SHAPES["gemma-2-27b"]))
-    (folder / "tokenizer.json").write_text("{}")  # neither is read: there are no weights to load
+    monkeypatch.setattr(devices, "gpus", list)
+    monkeypatch.setattr(devices, "free_memory", lambda: LAPTOP.free)
+    student = a_27b_student(tmp_path / "gemma-2-27b")
     with pytest.raises(InputError, match=r"27\.2 billion parameters needs about 4\d\d GiB") as caught:
-        finetune.train(finetune.Job(str(folder), dataset, tmp_path / "out", Finetune()))
+        finetune.train(finetune.Job(student, dataset, tmp_path / "out", Finetune()))
     said = str(caught.value)
     assert "\n" not in said
     assert "22 GiB free" in said
     assert "finetune.lora" in said
     assert not list(tmp_path.glob(".out*"))
+
+
+def test_a_gpu_that_is_too_small_is_refused_before_anything_is_loaded(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "gpus", lambda: ["0"])
+    monkeypatch.setattr(devices, "here", lambda processes=1: replace(H200, name="a GPU", free=80 << 30))
+    student = a_27b_student(tmp_path / "gemma-2-27b")
+    with pytest.raises(InputError, match=r"a GPU has 80 GiB free: set finetune\.lora"):
+        finetune.train(finetune.Job(student, dataset, tmp_path / "out", Finetune()))
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_a_config_file_that_leaves_out_what_its_class_knows_is_not_refused_unread(
+    student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terse = shutil.copytree(student, tmp_path / "terse")
+    (terse / "config.json").write_text('{"model_type": "gemma3_text", "hidden_size": 16}')
+    monkeypatch.setattr(devices, "gpus", list)
+    monkeypatch.setattr(devices, "free_memory", lambda: 0)
+    finetune.check(str(terse), Finetune())
+    with pytest.raises(InputError, match="has 0 GiB free"):
+        finetune.check(str(student), Finetune())
 
 
 def test_a_config_that_is_no_transformer_is_one_line() -> None:

@@ -3,9 +3,11 @@
 Drawing solutions alike would look at easy problems most, since those have the most correct draws. Here the
 labels of an arm are spread over levels by the number of solved problems, and within a level one draw of
 each problem is taken before a second of any. A draw's weight is the number of retained solutions it stands
-for, so that the estimate is still of all of them.
+for, so that the estimate is still of all of them. A larger sample of the same draws with the same seed holds
+the smaller one, so that labels are never lost where more are wanted.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -89,18 +91,14 @@ def draw_sample(
     arms: Mapping[str, Mapping[str, Sequence[Solved]]], size: int, rng: np.random.Generator
 ) -> tuple[tuple[Item, ...], dict[str, dict[str, int]]]:
     """About `size` draws of each arm's levels, shuffled together, and the retained solutions of each level."""
+    salt = int(rng.integers(2**63))
     chosen = [
-        (arm, level, *picked)
+        Item(_id(salt, arm, draw), draw, arm, solved.problem, level, weight, len(solved.draws))
         for arm, levels in arms.items()
         for level, number in _shares(levels, size).items()
-        for picked in _pick(levels[level], number, rng)
+        for solved, draw, weight in _pick(levels[level], number, *rng.spawn(1))
     ]
-    ids = _ids(len(chosen), rng)
-    order = rng.permutation(len(chosen))
-    items = tuple(
-        Item(ids[i], draw, arm, solved.problem, level, weight, len(solved.draws))
-        for i, (arm, level, solved, draw, weight) in enumerate(chosen[j] for j in order)
-    )
+    items = tuple(chosen[i] for i in rng.permutation(len(chosen)))
     return items, {
         arm: {level: sum(len(s.draws) for s in solved) for level, solved in levels.items()}
         for arm, levels in arms.items()
@@ -139,26 +137,23 @@ def _shares(levels: Mapping[str, Sequence[Solved]], size: int) -> dict[str, int]
 
 
 def _pick(solved: Sequence[Solved], number: int, rng: np.random.Generator) -> list[tuple[Solved, int, float]]:
-    """That many draws with their weights: a draw of every problem before a second of any."""
+    """That many draws with their weights: a draw of every problem before a second of any.
+
+    All draws are put in that order, whatever the number: the first of them are the first of any larger number.
+    """
+    if not number:
+        return []
     have = np.array([len(s.draws) for s in solved])
-    rounds = 0
-    while int(np.minimum(have, rounds + 1).sum()) <= number and rounds < int(have.max()):
-        rounds += 1
-    takes = np.minimum(have, rounds)
-    more = np.flatnonzero(have > rounds)
-    left = number - int(takes.sum())
-    expected = takes + np.where(have > rounds, left / max(len(more), 1), 0.0)
-    takes[rng.choice(more, size=left, replace=False)] += 1
-    return [
-        (s, int(draw), float(have[i] / expected[i]))
-        for i, s in enumerate(solved)
-        for draw in rng.choice(s.draws, size=takes[i], replace=False)
-    ]
+    of = np.repeat(np.arange(len(solved)), have)
+    draws = np.concatenate([rng.permutation(s.draws) for s in solved])
+    turn = np.arange(len(of)) - np.repeat(np.cumsum(have) - have, have)  # 0 for a problem's first
+    first = np.lexsort((rng.random(len(of)), turn))[:number]
+    last = turn[first[-1]]
+    share = (number - (turn < last).sum()) / (turn == last).sum()  # of the draws whose turn is last
+    expected = np.minimum(have, last) + np.where(have > last, share, 0.0)
+    return [(solved[of[i]], int(draws[i]), float(have[of[i]] / expected[of[i]])) for i in first]
 
 
-def _ids(number: int, rng: np.random.Generator) -> list[str]:
-    """Different short ids; a letter first, so that no spreadsheet takes one for a number."""
-    ids: dict[str, None] = {}
-    while len(ids) < number:
-        ids[f"s{int(rng.integers(16**6)):06x}"] = None
-    return list(ids)
+def _id(salt: int, arm: str, draw: int) -> str:
+    """A letter first, so that no spreadsheet takes it for a number."""
+    return "s" + hashlib.sha256(f"{salt}/{arm}/{draw}".encode()).hexdigest()[:10]

@@ -65,7 +65,7 @@ def _the_only_judge(material: Material, row: int, drawn: bool) -> str | None:
         )
     if drawn and not found:
         raise InputError(
-            f"{material.reader.path}: dataset.filter: judged: no judge has judged these draws: run `pricematch verify` with a judge first"
+            f"{material.reader.path}: dataset.filter: judged: no judge has judged these draws: set judge in the run file and run `pricematch judge` first"
         )
     return found[0] if found else None
 

@@ -4,5 +4,17 @@ from toolkit.finetune.jobs import Job, base, done, fingerprint, record
 from toolkit.finetune.many import train_many
 from toolkit.finetune.search import settled, trials
 from toolkit.finetune.training import train
+from toolkit.finetune.usable import check
 
-__all__ = ["Job", "base", "done", "fingerprint", "record", "settled", "train", "train_many", "trials"]
+__all__ = [
+    "Job",
+    "base",
+    "check",
+    "done",
+    "fingerprint",
+    "record",
+    "settled",
+    "train",
+    "train_many",
+    "trials",
+]

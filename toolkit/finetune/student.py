@@ -9,7 +9,7 @@ from typing import Any
 
 from toolkit import spec
 from toolkit.errors import InputError
-from toolkit.finetune import devices, memory
+from toolkit.finetune import devices, memory, usable
 from toolkit.finetune.memory import Device, Layout, Shape
 
 
@@ -52,10 +52,7 @@ def load(student: str, spec: spec.Finetune, machine: Machine, *, chat: bool = Tr
     try:
         tokenizer = AutoTokenizer.from_pretrained(student)
         if chat and not tokenizer.chat_template:
-            raise InputError(
-                f"students: {student}: its tokenizer has no chat template: use an instruction-tuned checkpoint, "
-                "or set api: completions"
-            )
+            raise usable.no_template(student)
         model = AutoModelForCausalLM.from_pretrained(
             student,
             dtype=torch.bfloat16 if short else torch.float32,

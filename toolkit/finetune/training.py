@@ -5,7 +5,6 @@ the completion only. A killed training goes on from its last checkpoint, as if i
 """
 
 import gc
-import importlib.util
 import math
 import shutil
 import time
@@ -18,15 +17,12 @@ from typing import Any
 from toolkit import publish
 from toolkit.children import Say
 from toolkit.errors import InputError
-from toolkit.finetune import checkpoints, memory, sft, student, validation
+from toolkit.finetune import checkpoints, memory, sft, student, usable, validation
 from toolkit.finetune import rows as learning
 from toolkit.finetune.checkpoints import Candidate
 from toolkit.finetune.jobs import Job, fingerprint, who, write_record
 from toolkit.finetune.sft import OnNote, OnStep
 from toolkit.finetune.student import Machine
-
-EXTRA = ("accelerate", "datasets", "torch", "transformers", "trl")
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")
 
 
 def child(message: Mapping[str, Any], say: Say) -> None:
@@ -204,7 +200,7 @@ def _publish(job: Job, ready: Ready, work: Path, facts: Mapping[str, Any]) -> di
         "micro_batch": machine.layout.micro,
         "recompute": machine.layout.recompute,
         "spec": job.spec.model_dump(mode="json"),
-        "versions": {package: version(package) for package in EXTRA},
+        "versions": {package: version(package) for package in usable.EXTRA},
     }
     with publish.folder(job.directory) as out:
         if job.keep:
@@ -216,18 +212,6 @@ def _publish(job: Job, ready: Ready, work: Path, facts: Mapping[str, Any]) -> di
 
 def check(job: Job) -> None:
     """What can be known without torch. Raises InputError."""
-    extra = (*EXTRA, "peft") if job.spec.lora else EXTRA
-    missing = [package for package in extra if importlib.util.find_spec(package) is None]
-    if missing:
-        raise InputError(f"finetune needs {', '.join(missing)}: install pricematch[train]")
     if not (job.dataset / "dataset_info.json").is_file():
         raise InputError(f"{job.dataset}: no dataset with rows here: run `pricematch dataset` first")
-    student, folder = job.student, Path(job.student)
-    if not folder.is_dir():
-        if student.count("/") > 1 or student.startswith((".", "~", "/")):
-            raise InputError(f"students: {student}: no such checkpoint folder: mend the path")
-        return
-    if not (folder / "config.json").is_file():
-        raise InputError(f"students: {student}: no config.json: not a checkpoint folder")
-    if not any((folder / file).is_file() for file in TOKENIZER_FILES):
-        raise InputError(f"students: {student}: no tokenizer (tokenizer.json) beside the weights: add it")
+    usable.check(job.student, job.spec, chat=job.chat)

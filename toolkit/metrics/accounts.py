@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from toolkit.estimators import Floats, Ints
+from toolkit.gpu import Flops, Work
 from toolkit.ledger import Reader
 from toolkit.types import PICO
 
@@ -17,17 +18,15 @@ class Cost:
     requests: int
     tokens: Mapping[str, int]  # thinking is apart from output
     pico: Ints | None  # None where any request is unpriced
-    generated: Ints | None  # output + thinking tokens; None where any request's usage is unknown
+    work: Work[Floats] | None  # None where any request's usage is unknown
 
     @property
     def usd(self) -> Floats | None:
         return None if self.pico is None else self.pico.astype(np.float64) / PICO
 
-    def flops(self, per_token: int | None) -> Floats | None:
+    def flops(self, compute: Flops | None) -> Floats | None:
         """None where the usage or the parameters are unknown."""
-        if self.generated is None or per_token is None:
-            return None
-        return self.generated.astype(np.float64) * per_token
+        return None if self.work is None or compute is None else compute.of(self.work)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,25 +43,46 @@ class Labels:
         return known if len(known) == len(self.gold) else None
 
 
+SUMS = {
+    "requests": "COUNT(*)",
+    "pico": "SUM(cost_pico)",
+    "unpriced": "SUM(cost_pico IS NULL)",
+    "unknown": "SUM(output IS NULL)",
+    "prompt": "SUM(prompt)",
+    "cached": "SUM(cached)",
+    "output": "SUM(output)",
+    "thinking": "SUM(thinking)",
+    # of pairs of tokens; a request's draws are taken as equally long, since its usage is one number for all
+    "read_by_written": "SUM(prompt * (output + COALESCE(thinking, 0)))",
+    "written_squared": "SUM((output + COALESCE(thinking, 0)) * (output + COALESCE(thinking, 0)) * 1.0 / n)",
+    "attended": "SUM(prompt * prompt - COALESCE(cached, 0) * COALESCE(cached, 0))",
+}
+
+
 def cost(reader: Reader, row: int, problems: Sequence[int]) -> Cost:
     """What a ledger row's draws of these problems cost."""
-    place = {problem: i for i, problem in enumerate(problems)}
-    columns = ("requests", "pico", "unpriced", "unknown", "prompt", "cached", "output", "thinking")
-    sums = np.zeros((len(problems), len(columns)), np.int64)
-    for problem, *values in reader.rows(
-        "SELECT problem, COUNT(*), SUM(cost_pico), SUM(cost_pico IS NULL), SUM(output IS NULL), SUM(prompt), "
-        "SUM(cached), SUM(output), SUM(thinking) FROM attempt "
+    rows = reader.rows(
+        f"SELECT problem, {', '.join(SUMS.values())} FROM attempt "
         "WHERE arm=? AND state='settled' AND purpose IN ('sample','pilot') GROUP BY problem",
         (row,),
-    ):
-        if (at := place.get(problem)) is not None:
-            sums[at] = [value or 0 for value in values]
-    by = dict(zip(columns, sums.T, strict=True))
+    )
+    known = {problem: [value or 0 for value in values] for problem, *values in rows}
+    table = [known.get(problem, [0] * len(SUMS)) for problem in problems]
+    by = {name: np.array(column) for name, column in zip(SUMS, zip(*table, strict=True), strict=True)}
     return Cost(
         requests=int(by["requests"].sum()),
         tokens={kind: int(by[kind].sum()) for kind in ("prompt", "cached", "output", "thinking")},
         pico=None if by["unpriced"].any() else by["pico"],
-        generated=None if by["unknown"].any() else by["output"] + by["thinking"],
+        work=None if by["unknown"].any() else _work({name: s.astype(np.float64) for name, s in by.items()}),
+    )
+
+
+def _work(by: Mapping[str, Floats]) -> Work[Floats]:
+    return Work(
+        generated=by["output"] + by["thinking"],
+        context=by["read_by_written"] + by["written_squared"] / 2,
+        read=by["prompt"] - by["cached"],
+        attended=by["attended"],
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from toolkit import estimators
 from toolkit.estimators import Floats, Ints
+from toolkit.gpu import Flops
 from toolkit.metrics import tally
 from toolkit.metrics.accounts import Cost
 from toolkit.metrics.tally import Counted, Distinct, Tally
@@ -20,7 +21,7 @@ class Part:
 
     row: int
     planned: int  # draws per problem it was to get; at most, where they depend on outcomes
-    flops_per_token: int | None = None  # 2 x active parameters; None where unknown
+    compute: Flops | None = None  # how its FLOPs are counted; None where its parameters are unknown
     prefix: int | None = None  # draws every problem was given whatever came out; None: all of them
 
 
@@ -161,7 +162,7 @@ class Arm:
         return _weighted(shares, [c.usd for c in self.costs]), _weighted(shares, self._flops())
 
     def _flops(self) -> list[Floats | None]:
-        return [c.flops(p.flops_per_token) for p, c in zip(self.parts, self.costs, strict=True)]
+        return [c.flops(p.compute) for p, c in zip(self.parts, self.costs, strict=True)]
 
 
 def _weighted(shares: Sequence[float], spent: Sequence[Floats | None]) -> float | None:

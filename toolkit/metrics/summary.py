@@ -6,7 +6,7 @@ few draws is refused with a reason, for all problems: leaving those problems out
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -39,6 +39,8 @@ DEFINITIONS = {
     "unique_per_problem": "distinct correct solutions among k after normalisation, mean over all problems",
     "equations_per_problem": "distinct lists of calculations among the correct solutions in k draws, mean over all problems",
     "*_per_solved": "the same over coverage",
+    "outcomes": "draws by verdict, wherever they were cut: unparsable is without a final answer that can be read (refusals "
+    "among them), timeout and error are the verifier's own, unverified has no verdict yet; they sum to draws",
     "unsettled": "timeout and error count as not correct; unverified draws are not counted at all",
     "solved": "share of problems with a correct draw among all that were drawn, whatever their number",
     "non-adaptive prefix": "an arm whose draws depended on outcomes is estimated from the draws that every problem was "
@@ -46,6 +48,9 @@ DEFINITIONS = {
     "curve": "coverage and distinct correct solutions (unique_per_problem) at what k draws of a problem cost on average",
     "guess_baseline": "coverage of the k most common answers of the other problems (arXiv 2410.15466); adjusted is "
     "(coverage - baseline) / (1 - baseline), 0 for an arm that only guesses",
+    "flops": "2 x active parameters per generated token, thinking included; with the flops_terms of a part also prefill, "
+    "2 x active parameters per prompt token that no cache held, and attention, 4 x layers x width per pair of a token "
+    "and one before it, the draws of a request taken as equally long",
     "usd_per_distinct": "dollars over distinct correct solutions after normalisation, of all draws",
 }
 
@@ -76,8 +81,7 @@ def measure(
     """The content of metrics.json.
 
     `problems` are ledger row ids; give only problems that have a gold. `verifier` is (name, version). `pico`
-    gives for a ledger row other picodollars per problem than the ledger's, in the order of `problems`. FLOPs
-    count generated tokens only, as the paper does.
+    gives for a ledger row other picodollars per problem than the ledger's, in the order of `problems`.
     """
     if not problems:
         raise InputError("no problem with a gold answer to measure: give problems with answers")
@@ -104,7 +108,7 @@ def measure(
 
 
 def _repriced(cost: Cost, row: int, pico: Mapping[int, Ints | None]) -> Cost:
-    return Cost(cost.requests, cost.tokens, pico[row], cost.generated) if row in pico else cost
+    return replace(cost, pico=pico[row]) if row in pico else cost
 
 
 def _shared_grid(arms: Iterable[Arm]) -> set[int]:
@@ -133,7 +137,7 @@ def _measure_arm(
         "draws": draws,
         "draws_per_problem": {"min": int(judged.min()), "max": int(judged.max())},
         "planned": arm.planned,
-        "parts": [{"planned": p.planned, "prefix": p.prefix} for p in arm.parts],
+        "parts": [_part(p) for p in arm.parts],
         "adaptive": arm.adaptive,
         "estimator": "non-adaptive prefix" if arm.adaptive else "all draws",
         "requests": arm.requests(),
@@ -157,6 +161,11 @@ def _measure_arm(
         "not_estimated": {str(k): refused[k] for k in sorted(wanted) if refused.get(k)},
         "not_computed": {level: NO_IDENTITY for level, distinct in found.items() if distinct is None},
     }
+
+
+def _part(part: Part) -> Json:
+    terms = None if part.compute is None else list(part.compute.terms)
+    return {"planned": part.planned, "prefix": part.prefix, "flops_terms": terms}
 
 
 def _point(arm: Arm, k: int, coverage: Json | None, diversity: Json | None) -> Json:

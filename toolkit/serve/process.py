@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from toolkit.errors import InputError, Refused
 
 READY = "serving "  # the line on stdout that says where
-START_TIMEOUT = 120.0  # seconds; importing torch on a busy machine takes a while
+START_TIMEOUT = 600.0  # seconds; importing torch takes minutes where many others compute
 
 
 def run(app: Starlette, *, host: str = "127.0.0.1", port: int = 8000) -> None:
