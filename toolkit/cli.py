@@ -226,11 +226,18 @@ def evaluate(run: RunArg, set_: Set = None, out: Out = None) -> None:
 
 
 @app.command()
-def report(run: RunArg, set_: Set = None, out: Out = None) -> None:
-    """Write the page."""
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="A run's page; of several, one that compares them.")
+    ],
+    set_: Set = None,
+    out: Out = None,
+) -> None:
+    """Write the page of a run, or one that compares several."""
     from toolkit import stages
 
-    typer.echo(f"page: {stages.report(_job(run, set_, out))}")
+    page = stages.report(_job(runs[0], set_, out)) if len(runs) == 1 else stages.compare(runs, out)
+    typer.echo(f"page: {page}")
 
 
 @app.command(name="run")
