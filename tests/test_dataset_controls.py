@@ -175,6 +175,13 @@ def test_keeping_every_row_weighs_problems_by_their_pass_rate_and_equal_weights_
     assert "repeated 1 to 6 times" in book.card("weak")
 
 
+def test_rows_are_matched_before_they_are_repeated_and_the_label_says_so(book: Book) -> None:
+    built = book.build(weighting="problems", controls={"few": {"from": "weak", "rows_of": "strong"}})
+    assert built["few"].distinct == built["strong"].distinct == 18
+    assert built["few"].matching == "distinct rows: as many as strong (18 against 18)"
+    assert len(set(book.per_problem("few").values())) == 1
+
+
 def test_human_solutions_can_be_added_and_are_told_apart(book: Book) -> None:
     summary = book.build(include_gold=True, per_problem=1)["strong"]
     human = [row for row in book.rows("strong") if row["verdict"] == "gold"]
@@ -310,7 +317,9 @@ def test_human_solutions_and_a_mixture_are_controls_like_any_other(book: Book) -
         p.solution for p in book.problems.values()
     ]
     assert "Human solutions (control human)" in book.card("human")
-    assert "cost not priced" in book.card("human")
+    assert "as right as their source" in book.card("human")
+    assert "Correct" not in book.card("human")
+    assert "People wrote the solutions; no draw was paid for." in book.card("human")
     assert built["both"].rows == built["weak"].rows + built["strong"].rows
     assert book.per_problem("both")["p00"] == 8
 
