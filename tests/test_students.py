@@ -1,5 +1,6 @@
 """A run's students: what they are trained, chosen and tested on, and what their scores say of themselves."""
 
+import asyncio
 import json
 import shutil
 from pathlib import Path
@@ -7,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from toolkit import evaluate, finetune, students
+from toolkit import evaluate, finetune, pipeline, students
 from toolkit.errors import InputError
 from toolkit.job import Job
+from toolkit.sample import Progress
 from toolkit.spec import Run
 from toolkit.types import Outcome, Verdict
 
@@ -313,6 +315,19 @@ def test_contestants_are_asked_a_few_checkpoints_at_a_time(tmp_path: Path) -> No
         n: 1 for n in asked if "greedy" in n
     }
     assert {n for name, n in asked.items() if not name.endswith("greedy")} == {4}
+
+
+def test_answers_that_are_there_are_counted_once_however_many_groups_there_are(tmp_path: Path) -> None:
+    made, _ = evaluated(tmp_path, dict.fromkeys(ANSWERS, "c" * 4), evaluate=EVALUATE)
+    assert len(list(students.groups(made))) == 2
+    progress = Progress()
+
+    async def examine() -> None:
+        await pipeline.examine(made, None, stop=asyncio.Event(), progress=progress)  # type: ignore[arg-type]
+
+    asyncio.run(examine())
+    assert progress.done == progress.planned
+    assert progress.planned["evaluate/tiny/base"] == 4 * 9
 
 
 def test_a_hub_student_is_served_by_vllm_not_by_the_embedded_server(tmp_path: Path) -> None:

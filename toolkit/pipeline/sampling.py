@@ -1,6 +1,7 @@
 """Draws: what the plan lacks, or what a caller asks for."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from toolkit import arms, planning, sample
@@ -56,8 +57,9 @@ async def ask(
     with job.open(cap_pico=cap_pico) as ledger:
         ids = ledger.add_problems(questions)
         if _complete(ledger, asked, ids, k):
-            progress.planned |= {a.name: _total(k[a.name], len(ids)) for a in asked}
-            progress.done.update(progress.planned)
+            there = {a.name: _total(k[a.name], len(ids)) for a in asked}
+            progress.planned |= there
+            progress.done |= Counter(there)  # the others' stand as they are
             return Result({a.name: 0 for a in asked}, False, False, [])
         if purpose == "sample":
             own = [ledger.arm_id(a.name, a.payload_sha) for a in job.arms(imported=False)]
