@@ -257,7 +257,7 @@ async def test_killed_between_submit_and_save_the_batch_is_found_and_paid_once(b
 async def test_killed_while_collecting_the_rest_is_collected_and_nothing_twice(
     bench: Bench, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(batch, "TOGETHER", 3)
+    monkeypatch.setattr("toolkit.batch.collect.TOGETHER", 3)
     settle = Ledger.settle
     settled: list[Any] = []
 

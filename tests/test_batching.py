@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from toolkit import batching, config, cost, endpoints, pipeline, planning
 from toolkit.errors import InputError, Refused
 from toolkit.job import Job
 from toolkit.ledger import Ledger
+from toolkit.plan import Plan
 from toolkit.sample import Progress, Result
 from toolkit.serve.openai_format import Tally
 from toolkit.serve.simulate import create_app
@@ -141,3 +143,30 @@ async def test_plain_sampling_is_refused_while_a_batch_is_out(tmp_path: Path, se
 async def test_a_provider_without_a_batch_api_is_refused_with_a_line(tmp_path: Path, serve: Serve) -> None:
     with pytest.raises(Refused, match="HTTP 404"):
         await sampled(job(tmp_path, serve(Starlette())))
+
+
+async def test_a_policy_that_looks_at_outcomes_is_refused_in_batches(tmp_path: Path, serve: Serve) -> None:
+    root = serve(provider())
+    asked = job(tmp_path, root, budget={"usd": "0.01", "policy": "until_correct"})
+    with pytest.raises(InputError, match=r"sampling\.batch: m: its policy looks at outcomes"):
+        await sampled(asked)
+    assert stats(root)["requests"] == 0
+
+
+async def test_each_problem_gets_its_own_number_of_draws_in_batches(
+    tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a policy that has laid out the draws beforehand plans them."""
+    root = serve(provider())
+    plan = planning.save_plan
+
+    def uneven(job: Job) -> Plan:
+        made = plan(job)
+        parts = {n: replace(p, draws_per_problem=5, targets=(5, 0, 2, 1)) for n, p in made.parts.items()}
+        return replace(made, parts=parts)
+
+    monkeypatch.setattr(planning, "save_plan", uneven)
+    assert (await sampled(job(tmp_path, root))).missing == {"m": 0}
+    with Ledger(tmp_path / "out" / "ledger.sqlite") as ledger:
+        drawn = dict(ledger.rows("SELECT problem, COUNT(*) FROM draw GROUP BY problem"))
+    assert drawn == {1: 5, 3: 2, 4: 1}

@@ -1,15 +1,20 @@
 """What a run file leaves out is filled in from the catalog, and what a model cannot do is refused at once."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from providers.gemini_legacy import GeminiLegacy
-from toolkit import arms, catalog, checks, endpoints
+from toolkit import arms, catalog, checks, endpoints, sample
 from toolkit.errors import InputError
 from toolkit.limits import Limiter
 from toolkit.spec import Limits, Model, Problems, Run
+from toolkit.types import Message, Request
+from toolkit.wire import Wire
+
+TINY = Path(__file__).parents[1] / "examples" / "tiny-gemma"
 
 
 def run(**model: Any) -> Run:
@@ -156,3 +161,55 @@ async def test_adapters_over_an_sdk_are_given_the_runs_own_timeout(
         provider = opened["cheap"].provider
         assert isinstance(provider, GeminiLegacy)
         assert provider.timeout == 7.0
+
+
+# -- our own servers
+
+
+def test_small_checkpoints_alike_but_for_their_folder_share_a_server_on_each_core(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(endpoints.os, "cpu_count", lambda: 2)
+    small = {("--checkpoint", f"student/{n}", "--journal", "j"): {"OMP_NUM_THREADS": "1"} for n in "abc"}
+    priced = ("--checkpoint", "wc", "--price", "1,1", "--journal", "j")
+    large: dict[tuple[str, ...], dict[str, str]] = {
+        ("--checkpoint", f"large/{n}", "--journal", "j"): {} for n in "ab"
+    }
+    world = ("--simulate", "w.yaml", "--journal", "j")
+    found = endpoints._together(small | {priced: {"OMP_NUM_THREADS": "1"}} | large | {world: {}})
+    assert [[args[1] for args in batch] for batch in found] == [
+        ["student/a", "student/c"], ["student/b"], ["wc"], ["large/a"], ["large/b"], ["w.yaml"],
+    ]  # fmt: skip
+    assert endpoints._merged(found[0]) == [
+        "--checkpoint", "student/a", "--checkpoint", "student/c", "--journal", "j",
+    ]  # fmt: skip
+
+
+async def test_checkpoints_of_one_name_that_share_a_server_answer_as_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    from toolkit.serve import checkpoint
+
+    monkeypatch.setattr(endpoints.os, "cpu_count", lambda: 1)
+    folders = {who: shutil.copytree(TINY / who, tmp_path / who / "same") for who in ("wc", "se")}
+    models = {
+        who: Model(provider="checkpoint", model=str(folder), params=50_000) for who, folder in folders.items()
+    }
+    asked = Request("same", messages=(Message("user", "Tom has 3 apples."),), max_tokens=40, temperature=0.0)
+    said = {}
+    async with (
+        endpoints.Connections(tmp_path)(models, Problems()) as opened,
+        Wire(timeout=60) as wire,
+    ):
+        for who, endpoint in opened.items():
+            reply = await sample.asker(endpoint.provider, wire.send)(asked)
+            said[who] = reply.choices[0].text
+    alone = {}
+    for who, folder in folders.items():
+        engine = checkpoint.Engine(folder)
+        alone[who] = engine.submit(asked).result(60).choices[0].text
+        engine.close()
+    assert said == alone
+    assert said["wc"] != said["se"]
+    assert len((tmp_path / "served.jsonl").read_text().splitlines()) == 2

@@ -57,7 +57,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "toolkit.pilot",
     ),
     ("toolkit.allocation", "toolkit.soundness"),
-    ("toolkit.dataset/*", "toolkit.finetune/*", "toolkit.evaluate/*", "toolkit.batch", "toolkit.job"),
+    ("toolkit.dataset/*", "toolkit.finetune/*", "toolkit.evaluate/*", "toolkit.batch/*", "toolkit.job"),
     ("toolkit.planning", "toolkit.students"),
     ("toolkit.pipeline/*", "toolkit.outlook"),
     (

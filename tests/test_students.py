@@ -4,14 +4,19 @@ import asyncio
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from toolkit import evaluate, finetune, pipeline, students
 from toolkit.errors import InputError
 from toolkit.job import Job
+<<<<<<< HEAD
 from toolkit.sample import Progress
+=======
+from toolkit.pipeline import teaching
+from toolkit.sample import Progress, Result
+>>>>>>> main
 from toolkit.spec import Run
 from toolkit.types import Outcome, Verdict
 
@@ -305,7 +310,10 @@ def test_missing_answers_are_one_line(tmp_path: Path) -> None:
         students.score(more, reader, VERIFIER)
 
 
-def test_contestants_are_asked_a_few_checkpoints_at_a_time(tmp_path: Path) -> None:
+def test_contestants_are_asked_a_few_checkpoints_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(students, "SERVED", 4)
     made, _ = evaluated(tmp_path, ANSWERS, evaluate=EVALUATE)
     groups = list(students.groups(made))
     assert [len({arm.model.model for arm in group}) for group in groups] == [4, 1]
@@ -317,6 +325,7 @@ def test_contestants_are_asked_a_few_checkpoints_at_a_time(tmp_path: Path) -> No
     assert {n for name, n in asked.items() if not name.endswith("greedy")} == {4}
 
 
+<<<<<<< HEAD
 def test_answers_that_are_there_are_counted_once_however_many_groups_there_are(tmp_path: Path) -> None:
     made, _ = evaluated(tmp_path, dict.fromkeys(ANSWERS, "c" * 4), evaluate=EVALUATE)
     assert len(list(students.groups(made))) == 2
@@ -328,6 +337,40 @@ def test_answers_that_are_there_are_counted_once_however_many_groups_there_are(t
     asyncio.run(examine())
     assert progress.done == progress.planned
     assert progress.planned["evaluate/tiny/base"] == 4 * 9
+=======
+async def test_all_that_will_be_asked_is_known_before_the_first_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(students, "SERVED", 2)
+    made, _ = evaluated(tmp_path, ANSWERS, evaluate=EVALUATE)
+    planned: list[int] = []
+
+    async def ask(_job: Job, _connect: Any, some: Any, *_: Any, progress: Progress, **__: Any) -> Result:
+        planned.append(sum(progress.planned.values()))
+        return Result({arm.name: 0 for arm in some}, False, False, [])
+
+    monkeypatch.setattr(teaching, "ask", ask)
+    told = await teaching.examine(made, cast("Any", None), stop=asyncio.Event(), progress=Progress())
+    assert (
+        planned == [5 * 9 * (4 + 1)] * 3
+    )  # base and two seeds of two datasets, 9 problems, 4 sampled and 1 greedy
+    assert told.missing == dict.fromkeys(ANSWERS, 0)
+
+
+async def test_what_is_there_already_is_counted_once(tmp_path: Path) -> None:
+    made, _ = evaluated(tmp_path, ANSWERS, evaluate=EVALUATE)
+    progress = Progress()
+    await teaching.examine(made, cast("Any", None), stop=asyncio.Event(), progress=progress)
+    assert progress.done.total() == sum(progress.planned.values()) == 5 * 9 * (4 + 1)
+
+
+def test_large_checkpoints_are_served_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(students, "SMALL", 1000)
+    made, _ = evaluated(tmp_path, ANSWERS, evaluate=EVALUATE)
+    groups = list(students.groups(made))
+    assert [len({arm.model.model for arm in group}) for group in groups] == [1] * 5
+    assert sorted(arm.name for group in groups for arm in group) == sorted(ANSWERS)
+>>>>>>> main
 
 
 def test_a_hub_student_is_served_by_vllm_not_by_the_embedded_server(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ _BETWEEN_BOXES = re.compile(
 _HASHED = re.compile(r"[-+]?[$£€]?[-+]?\d[\d,]*(?:[./]\d+)?%?(?: \w+){0,3}\.?")  # not a heading "#### Step 1"
 _HOPE = re.compile(r"(?i)I hope (?:it|this) is correct\b.*", re.DOTALL)
 _SENTENCE_END = re.compile(r"\.(?=\s|\*|$)|\n")
+_PERIOD = re.compile(r"(?<!\.)[.;]$")
 _LAST_LINE = re.compile(r"(?:\A|\n)A: *(\S+(?: \S+){0,3})\Z")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?")
 _REFUSAL = re.compile(
@@ -42,12 +43,24 @@ _BARE = re.compile(r"-?\d+(?:\.\d+)?|[a-zA-Z]\b")
 _BRACE = re.compile(r"\\?[{}]")
 _CURRENCY = re.compile(r"([+-]?) ?[$£€] ?(?=[+-]?[\d.])")
 _FORMULA = re.compile(r"\$\$(.+?)\$\$|\$((?:[^$\\]|\\.)+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
-_LAST_NUMBER = re.compile(r"[-+]?[$£€]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:[.,]\d+)?(?:/\d+|:\d+)?%?(?!\w*\d)")
+_LAST_NUMBER = re.compile(
+    r"(?<![\^_])(?<![\^_]\{)[-+]?[$£€]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:[.,]\d+)?(?:/\d+|:\d+)?%?(?!\w*\d)"
+)
 _UNSURE = re.compile(  # what names alternatives, or changes the number beside it
     r"(?i)(?<![\\\w])(?:or|either|if|unless|except|cannot|times|pi|sqrt|root|percent|base|mod|half|score"
     r"|(?:quarter|third|hundred|thousand|million|billion|trillion|dozen)s?)\b"
 )
-_PAIRS = (('\\"', '\\"'), ('"', '"'), ("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"))
+_PAIRS = (
+    ('\\"', '\\"'),
+    ('"', '"'),
+    ("$$", "$$"),
+    ("$", "$"),
+    (r"\(", r"\)"),
+    (r"\[", r"\]"),
+    ("**", "**"),
+    ("*", "*"),
+    ("`", "`"),
+)
 
 
 def own_solution(text: str) -> str:
@@ -104,7 +117,8 @@ def tidy(answer: str) -> str:
     before = None
     while answer != before:
         before = answer
-        answer = _unwrap(answer.strip().removesuffix("**").rstrip(".").removesuffix("\\").rstrip())
+        answer = _unwrap(answer.strip())
+        answer = _unwrap(_PERIOD.sub("", answer.removesuffix("**")).removesuffix("\\").rstrip())
     if answer.count("$") <= 1:  # one dollar is money, two are mathematics
         answer = _CURRENCY.sub(r"\1", answer, count=1) if _CURRENCY.match(answer) else answer
     return answer.replace(",", "") if _THOUSANDS.fullmatch(answer) else answer

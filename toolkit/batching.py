@@ -19,6 +19,12 @@ async def draw(job: Job, connect: Connect, *, stop: asyncio.Event, progress: Pro
     """Collect the batches of this run that are out, and submit what is missing."""
     made, sampling = planning.save_plan(job), job.run.sampling
     asked = job.arms(imported=False, batched=True)
+    for arm in asked:
+        if made.parts[arm.name].expected_draws is not None:
+            raise InputError(
+                f"sampling.batch: {arm.name}: its policy looks at outcomes between draws, and a batch takes up to "
+                "a day: sample without --batch, or give it a policy that does not"
+            )
     with job.open() as ledger:
         ids = ledger.add_problems(job.problems)
         async with (
@@ -60,7 +66,7 @@ def _lanes(
             questions,
             _never_alone,
             endpoint.provider.capabilities(arm.model.model),
-            k=design.draws_per_problem,
+            k=design.draws_per_problem if design.targets is None else design.targets,
             n=design.draws_per_request,
             endpoint=endpoint.address,
         )

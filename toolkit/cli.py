@@ -226,11 +226,18 @@ def evaluate(run: RunArg, set_: Set = None, out: Out = None) -> None:
 
 
 @app.command()
-def report(run: RunArg, set_: Set = None, out: Out = None) -> None:
-    """Write the page."""
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="A run's page; of several, one that compares them.")
+    ],
+    set_: Set = None,
+    out: Out = None,
+) -> None:
+    """Write the page of a run, or one that compares several."""
     from toolkit import stages
 
-    typer.echo(f"page: {stages.report(_job(run, set_, out))}")
+    page = stages.report(_job(runs[0], set_, out)) if len(runs) == 1 else stages.compare(runs, out)
+    typer.echo(f"page: {page}")
 
 
 @app.command(name="run")
@@ -317,7 +324,12 @@ def serve(
     simulate: Annotated[
         Path | None, typer.Option(metavar="WORLD", help="Serve the models of a world file.")
     ] = None,
-    checkpoint: Annotated[Path | None, typer.Option(metavar="DIR", help="Serve a local checkpoint.")] = None,
+    checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR", help="Serve a local checkpoint; the N-th of several under /N/v1, from 0."
+        ),
+    ] = None,
     port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8000,
     host: str = "127.0.0.1",
     problems: Annotated[
@@ -333,7 +345,7 @@ def serve(
     journal: Annotated[Path | None, typer.Option(help="Append every answer's bill to this file.")] = None,
     until_eof: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
-    """A local OpenAI-compatible server: simulated models, or a checkpoint."""
+    """A local OpenAI-compatible server: simulated models, or checkpoints."""
     if until_eof:
         from toolkit.children import end_with_parent
 
@@ -342,7 +354,7 @@ def serve(
 
     served = serving.app(
         simulate,
-        checkpoint,
+        checkpoint or [],
         problems=problems,
         split=split,
         offset=offset,

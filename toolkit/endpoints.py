@@ -6,7 +6,7 @@ Together with the command line the only importer of `providers` and of `serve`.
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -122,14 +122,8 @@ class Connections:
         self, models: Mapping[str, Model], problems: Problems
     ) -> AsyncIterator[dict[str, Endpoint]]:
         async with contextlib.AsyncExitStack() as stack:
-            servers = {
-                args: process.started(args, log=self.directory / "serve.log", env=env)
-                for args, env in {
-                    self._arguments(m, problems): _environment(m) for m in models.values()
-                }.items()
-                if args
-            }
-            urls = dict(zip(servers, await _enter_all(stack, servers.values()), strict=True))
+            wanted = {self._arguments(m, problems): _environment(m) for m in models.values()}
+            urls = await self._started(stack, {args: env for args, env in wanted.items() if args})
             engines = await self._engines(stack, models.values())
             if any(m.provider == "litellm" for m in models.values()):
                 stack.push_async_callback(litellm_sdk.close)
@@ -142,6 +136,20 @@ class Connections:
             }
             meters = await stack.enter_async_context(vllm.metered(watched))
             yield {n: self._endpoint(n, m, None if m.urls else begun[n], meters) for n, m in models.items()}
+
+    async def _started(
+        self, stack: contextlib.AsyncExitStack, wanted: Mapping[tuple[str, ...], Mapping[str, str]]
+    ) -> dict[tuple[str, ...], str]:
+        """Our own servers: small checkpoints share a few, since torch takes longer to import than they to load."""
+        batches = _together(wanted)
+        log = self.directory / "serve.log"
+        servers = [process.started(_merged(batch), log=log, env=wanted[batch[0]]) for batch in batches]
+        bases = await _enter_all(stack, servers)
+        return {
+            args: url
+            for batch, base in zip(batches, bases, strict=True)
+            for args, url in zip(batch, _addresses(base, len(batch)), strict=True)
+        }
 
     async def _engines(
         self, stack: contextlib.AsyncExitStack, models: Iterable[Model]
@@ -250,6 +258,27 @@ def _environment(model: Model) -> dict[str, str]:
     """One thread is fastest for small checkpoints, and leaves cores to the others."""
     small = model.provider == "checkpoint" and arms.parameters(Path(model.model)) < 10**7
     return {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"} if small else {}
+
+
+def _together(wanted: Mapping[tuple[str, ...], Mapping[str, str]]) -> list[list[tuple[str, ...]]]:
+    """Whose arguments one server gets: checkpoints that differ in their folder alone are dealt over the cores."""
+    alike: dict[tuple[object, ...], list[tuple[str, ...]]] = {}
+    for args, env in wanted.items():
+        shared = args[2:] if args[0] == "--checkpoint" and env else args
+        alike.setdefault((shared, tuple(env.items())), []).append(args)
+    cores = os.cpu_count() or 1
+    dealt = [group[core::cores] for group in alike.values() for core in range(cores)]
+    return [batch for batch in dealt if batch]
+
+
+def _merged(batch: Sequence[tuple[str, ...]]) -> list[str]:
+    """The arguments of the one server of several checkpoints."""
+    return [word for args in batch[:-1] for word in args[:2]] + list(batch[-1])
+
+
+def _addresses(base: str, models: int) -> list[str]:
+    """Where each of a server's models answers: the N-th of several under /N/v1."""
+    return [base] if models == 1 else [f"{base.removesuffix('/v1')}/{n}/v1" for n in range(models)]
 
 
 async def _enter_all(

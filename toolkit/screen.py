@@ -22,6 +22,7 @@ from toolkit.types import PICO
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 EVERY = 5.0  # seconds between plain lines
 REFRESH = 0.2
+MOST = 12  # arms shown at once
 
 Told = Callable[..., None]
 
@@ -72,7 +73,8 @@ def _table(name: str, progress: Progress, started: float) -> Group:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in (name, "draws", "", "in flight", "limit", "truncated"):
         table.add_column(column, justify="right" if column == "draws" else "left")
-    for arm, planned in progress.planned.items():
+    shown, more = _shown(progress)
+    for arm, planned in shown.items():
         gate, done = progress.gates.get(arm), progress.done[arm]
         table.add_row(
             arm.removeprefix("evaluate/"),
@@ -82,17 +84,29 @@ def _table(name: str, progress: Progress, started: float) -> Group:
             "" if gate is None else (gate.binding() or f"up to {gate.concurrency} in flight"),
             str(progress.truncated[arm]),
         )
-    return Group(table, Text(_footer(progress, started)))
+    return Group(table, Text(" · ".join(filter(None, (more, _footer(progress, started))))))
+
+
+def _shown(progress: Progress) -> tuple[dict[str, int], str]:
+    """The arms to show with what is planned of each, and what to say of the others: of many, the first not done."""
+    if len(progress.planned) <= MOST:
+        return progress.planned, ""
+    going = {arm: n for arm, n in progress.planned.items() if progress.done[arm] < n}
+    ended = len(progress.planned) - len(going)
+    waiting = max(0, len(going) - MOST)
+    more = [f"{ended} done" if ended else "", f"{waiting} wait" if waiting else ""]
+    return dict(list(going.items())[:MOST]), ", ".join(filter(None, more))
 
 
 def _detail(progress: Progress, started: float) -> str:
-    arms = " · ".join(
-        f"{arm.removeprefix('evaluate/')} {progress.done[arm]}/{n}" for arm, n in progress.planned.items()
-    )
+    shown, more = _shown(progress)
+    arms = " · ".join(f"{arm.removeprefix('evaluate/')} {progress.done[arm]}/{n}" for arm, n in shown.items())
     binding = " · ".join(
-        f"{arm} waits for {why}" for arm, gate in progress.gates.items() if (why := gate.binding())
+        f"{arm} waits for {why}"
+        for arm, gate in progress.gates.items()
+        if arm in shown and (why := gate.binding())
     )
-    return " · ".join(filter(None, (arms, binding, _footer(progress, started))))
+    return " · ".join(filter(None, (arms, more, binding, _footer(progress, started))))
 
 
 def _footer(progress: Progress, started: float) -> str:

@@ -1,9 +1,11 @@
 """`serve`: which app a user asked for."""
 
+from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from toolkit import problems as questions
 from toolkit.errors import InputError
@@ -16,7 +18,7 @@ __all__ = ["app", "run"]
 
 def app(
     simulate: Path | None,
-    checkpoint: Path | None,
+    checkpoints: Sequence[Path],
     *,
     problems: str | None,
     split: str | None,
@@ -26,14 +28,13 @@ def app(
     price: str,
     journal: Path | None,
 ) -> Starlette:
-    """The app for one of a world file and a checkpoint folder."""
-    if (simulate is None) == (checkpoint is None):
+    """The app for one of a world file and checkpoint folders."""
+    if (simulate is None) == (not checkpoints):
         raise InputError("serve: give one of --simulate WORLD.yaml and --checkpoint DIR")
     tally = Tally(journal)
     if simulate is not None:
         return _simulated(simulate, tally, problems, split, offset, limit, problem_seed)
-    assert checkpoint is not None
-    return _checkpoint(checkpoint, tally, price)
+    return _checkpoints(checkpoints, tally, price)
 
 
 def _simulated(
@@ -55,9 +56,10 @@ def _simulated(
     return simulate.create_app(World(spec, questions.load(known).problems), tally)
 
 
-def _checkpoint(folder: Path, tally: Tally, price: str) -> Starlette:
-    if not (folder / "config.json").is_file():
-        raise InputError(f"{folder}: no config.json in it: give the folder of a saved checkpoint")
+def _checkpoints(folders: Sequence[Path], tally: Tally, price: str) -> Starlette:
+    for folder in folders:
+        if not (folder / "config.json").is_file():
+            raise InputError(f"{folder}: no config.json in it: give the folder of a saved checkpoint")
     try:
         per_input, per_output = (int(Decimal(p) * 10**6) for p in price.split(","))
     except (InvalidOperation, ValueError):
@@ -66,5 +68,11 @@ def _checkpoint(folder: Path, tally: Tally, price: str) -> Starlette:
         ) from None
     from toolkit.serve import checkpoint
 
-    name = folder.resolve().name
-    return checkpoint.create_app({name: folder}, tally, {name: (per_input, per_output)})
+    names = [folder.resolve().name for folder in folders]
+    apps = [
+        checkpoint.create_app({name: folder}, tally, {name: (per_input, per_output)})
+        for name, folder in zip(names, folders, strict=True)
+    ]
+    if len(apps) == 1:
+        return apps[0]
+    return Starlette(routes=[Mount(f"/{place}", one) for place, one in enumerate(apps)])

@@ -33,7 +33,7 @@ from toolkit import (
 from toolkit import report as page
 from toolkit import verify as verifying
 from toolkit.errors import InputError, PricematchError, Refused, Unfinished
-from toolkit.job import AUDIT, METRICS, PLAN, Job
+from toolkit.job import AUDIT, EVALUATION, METRICS, PLAN, Job
 from toolkit.plan import Plan
 from toolkit.sample import Progress, Result
 from toolkit.spec import Pilot
@@ -180,6 +180,8 @@ def _concluded(job: Job) -> None:
     if found is None:
         screen.say(
             "audit: no labels yet: `pricematch audit RUN --sheet sheet.csv`, or a judge in the run file"
+            if job.run.judge is None
+            else "audit: no answer of the judge ends in a verdict, so it labels nothing: look at judge.prompt and judge.model"
         )
         return
     tables.audit(found)
@@ -238,8 +240,15 @@ def evaluate(job: Job) -> Result | None:
 
 
 def report(job: Job) -> Path:
-    questions = {p.id: p for p in job.problems}
-    return page.write(job.directory, questions, pipeline.versions())
+    """The page, with the questions of what was sampled and, where students were examined, of their tests."""
+    tested = students.tested(job) if (job.directory / EVALUATION).is_file() else []
+    return page.write(job.directory, {p.id: p for p in [*tested, *job.problems]}, pipeline.versions())
+
+
+def compare(runs: Sequence[Path], out: Path | None = None) -> Path:
+    """One page on several runs; by default in `compared` beside the first of them."""
+    directories = [config.load(run)[1] for run in runs]
+    return page.compare(directories, out or directories[0].resolve().parent / "compared")
 
 
 def everything(job: Job) -> None:

@@ -27,7 +27,8 @@ from toolkit.ledger import Reader
 from toolkit.spec import SAME, Problems
 from toolkit.types import Problem
 
-SERVED = 4  # checkpoints served at once: each is a process with torch in it
+SERVED = 16  # small checkpoints served at once
+SMALL = 10_000_000  # parameters
 VALIDATION = "validation.json"  # under finetune/
 Told = Callable[[str, int, int, float], None]  # what is training, step, steps, loss
 Note = Callable[[str], None]
@@ -202,14 +203,16 @@ def _title(job: finetune.Job) -> str:
 
 
 def groups(job: Job) -> Iterator[list[Arm]]:
-    """The contestants, a few checkpoints at a time: each is served by a process of its own."""
+    """The contestants, several small checkpoints at a time, and large ones one by one."""
     assert job.run.evaluate is not None
     arms = evaluate.contestants(job.run, job.directory, job.template)
-    folders = list(dict.fromkeys(arm.model.model for arm in arms))
-    size = SERVED if job.run.evaluate.provider == "checkpoint" else 1
-    for start in range(0, len(folders), size):
-        served = set(folders[start : start + size])
-        yield [arm for arm in arms if arm.model.model in served]
+    folders = {arm.model.model: arm.model.active_params or SMALL for arm in arms}
+    small = [folder for folder, size in folders.items() if size < SMALL]
+    if job.run.evaluate.provider != "checkpoint":
+        small = []
+    served = [set(small[start : start + SERVED]) for start in range(0, len(small), SERVED)]
+    for some in [*served, *({folder} for folder in folders if folder not in small)]:
+        yield [arm for arm in arms if arm.model.model in some]
 
 
 def draws(job: Job, arm: Arm) -> int:

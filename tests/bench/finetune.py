@@ -2,10 +2,12 @@
 
     python tests/bench/finetune.py                                       # CPU: the tiny shape
     python tests/bench/finetune.py --shape gemma-2-2b --peak-tflops 989  # GPU, bfloat16, sequence length 1024
+    python tests/bench/finetune.py --shape gemma-2-2b --try flex compile flex+compile   # ours in other ways, too
 
 Each variant runs in a process of its own, one after the other. tokens/s counts real tokens (no padding) after the
 first steps; MFU is 6 FLOPs per parameter and token (4 with LoRA) over the device's peak, recomputation not counted;
-memory is what torch allocated at most on a GPU, the process's largest resident size on a CPU. The last line is JSON.
+of_matmul is the same over what one large product of matrices reaches here; memory is what torch allocated at most on
+a GPU, the process's largest resident size on a CPU. The last line is JSON.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import resource
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,7 +35,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     | {"hidden_size": 3584, "intermediate_size": 14336, "num_hidden_layers": 42, "num_attention_heads": 16}
     | {"num_key_value_heads": 8},
 }
-VARIANTS = [(whose, kind) for kind in ("full", "lora") for whose in ("ours", "trl")]
+TRIES = ("flex", "compile", "flex+compile")  # attention by flex_attention; layers through torch.compile
 WARM = 3  # steps before the clock starts
 
 
@@ -47,31 +50,42 @@ def main() -> None:
         "--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="of our weights"
     )
     parser.add_argument("--attention", default="auto", help="of ours")
+    parser.add_argument("--micro-batch", type=int, help="rows at once of ours; what the memory holds")
     parser.add_argument("--peak-tflops", type=float, help="of the device, for MFU")
     parser.add_argument("--kinds", nargs="+", choices=("full", "lora"), default=["full", "lora"])
+    parser.add_argument("--try", dest="tries", nargs="+", choices=TRIES, default=[])
     parser.add_argument("--only", nargs=2, metavar=("WHOSE", "KIND"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     args.length = args.length or (256 if args.shape == "tiny" else 1024)
     if args.only:
         print(json.dumps(measure(args, *args.only)))
         return
-    found = {f"{w}-{k}": apart(w, k) for w, k in VARIANTS if k in args.kinds}
+    mine = ["ours", *(f"ours+{way}" for way in args.tries)]
+    found = {f"{whose}-{kind}": apart(whose, kind) for kind in args.kinds for whose in (*mine, "trl")}
     for kind in args.kinds:
-        ours, trl = (found[f"{w}-{kind}"].get("tokens_per_s") for w in ("ours", "trl"))
-        found[f"{kind}-speedup"] = round(ours / trl, 3) if ours and trl else None
-    print(json.dumps({"shape": args.shape, "length": args.length, "mixed": args.mixed, **found}))
+        trl = found[f"trl-{kind}"].get("tokens_per_s")
+        for whose in mine:
+            ours = found[f"{whose}-{kind}"].get("tokens_per_s")
+            found[f"{whose}-{kind}"]["times_trl"] = round(ours / trl, 3) if ours and trl else None
+    told = {"shape": args.shape, "length": args.length, "mixed": args.mixed, "peak_tflops": args.peak_tflops}
+    print(json.dumps(told | {"versions": versions()} | found))
+
+
+def versions() -> dict[str, str]:
+    return {name: version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate")}
 
 
 def apart(whose: str, kind: str) -> dict[str, Any]:
     """One variant in a fresh process, so that its memory is its own."""
     command = [sys.executable, __file__, *sys.argv[1:], "--only", whose, kind]
-    env = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"} | os.environ | {"PYTHONPATH": str(ROOT)}
+    env = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"} | os.environ
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     done = subprocess.run(command, capture_output=True, text=True, env=env)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         return {"failed": reason[:200]}
     found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    print(whose, kind, found, file=sys.stderr, flush=True)
+    print(whose, kind, json.dumps(found), file=sys.stderr, flush=True)
     return found
 
 
@@ -86,16 +100,18 @@ def measure(args: argparse.Namespace, whose: str, kind: str) -> dict[str, Any]:
     torch.manual_seed(0)
     settings = Finetune(
         steps=args.steps, batch_size=args.batch, max_length=args.length, lora=Lora() if kind == "lora" else None,
-        dtype=args.dtype, attention=args.attention,
+        dtype=args.dtype, micro_batch=args.micro_batch, attention="flex_attention" if "flex" in whose else args.attention,
     )  # fmt: skip
     config = shape_config(args.shape)
     shape, device = memory.shape(config.to_dict()), devices.here()
     tokenizer = AutoTokenizer.from_pretrained(TINY)
     with TemporaryDirectory() as out:
-        if whose == "ours":
+        if whose.startswith("ours"):
             trainer, facts = ours(config, shape, device, settings, tokenizer, rows(args), Path(out))
         else:
             trainer, facts = trls(config, settings, tokenizer, rows(args), Path(out))
+        if "compile" in whose:
+            compile_layers(trainer.model)
         clock = Clock.watch(trainer)
         trainer.train()
     tokens = clock.tokens(trainer, args.steps)
@@ -105,6 +121,7 @@ def measure(args: argparse.Namespace, whose: str, kind: str) -> dict[str, Any]:
         "tokens_per_s": round(speed),
         "seconds_per_step": round(clock.seconds / (args.steps - WARM), 4),
         "mfu": round(work / (args.peak_tflops * 1e12), 4) if args.peak_tflops else None,
+        "of_matmul": round(work / device.flops, 4),
         "peak_gib": round(peak_bytes() / 2**30, 2),
         "parameters": shape.parameters,
         "device": device.name,
@@ -140,6 +157,13 @@ def random_model(config: Any, dtype: Any, attention: str | None) -> Any:
 
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
         return AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention)
+
+
+def compile_layers(model: Any) -> None:
+    """Each decoder layer in place: the layers are alike, so few are compiled, and names stay as they are."""
+    for module in model.modules():
+        if type(module).__name__.endswith("DecoderLayer"):
+            module.compile()
 
 
 def ours(

@@ -25,7 +25,9 @@ async def examine(job: Job, connect: Connect, *, stop: asyncio.Event, progress: 
     source, questions = job.run.held_out, students.tested(job)
     assert source is not None
     whole = Result({}, False, False, [])
-    for some in students.groups(job):
+    groups = list(students.groups(job))
+    progress.planned |= {a.name: len(questions) * students.draws(job, a) for some in groups for a in some}
+    for some in groups:
         draws = {a.name: students.draws(job, a) for a in some}
         part = await ask(
             job,

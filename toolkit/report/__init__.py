@@ -2,5 +2,6 @@
 
 from toolkit.report.findings import comparison, verdict
 from toolkit.report.page import write
+from toolkit.report.several import compare
 
-__all__ = ["comparison", "verdict", "write"]
+__all__ = ["compare", "comparison", "verdict", "write"]

@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  const PER_PAGE = 25, KEPT = 8;
+  const PER_PAGE = 25, KEPT = 8, AHEAD = 3;
   const $ = id => document.getElementById(id);
   const hidden = /[\ud800-\udbff][\udc00-\udfff]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]/g;
   let index = null, found = [], at = 0, shown = null, search = 0;
@@ -62,13 +62,13 @@
   const said = (problem, entry, w) =>
     problem[0].toLowerCase().includes(w.query) || (entry[0] || "").toLowerCase().includes(w.query) ||
     problem[5].some(([arm, outcomes], i) => fitting(arm, outcomes, w) && entry[2][i].some((draw, j) =>
-      (w.outcome === null || outcomes[j] === w.outcome) && visible(draw[3]).toLowerCase().includes(w.query)));
+      (w.outcome === null || outcomes[j] === w.outcome) && draw[3].toLowerCase().includes(w.query)));
 
   async function refresh() {
     const mine = ++search, w = wanted(), candidates = [];
     index.problems.forEach((problem, i) => { if (passes(problem, w)) candidates.push(i); });
     at = 0;
-    if (!w.query) { found = candidates; list(); return status(`${count(found.length)} problems`); }
+    if (!w.query) { found = candidates; list(); return status(`${many(found.length)}`); }
     found = [];
     list();
     const byShelf = new Map();
@@ -78,17 +78,20 @@
       byShelf.get(number).push(i);
     }
     let looked = 0;
-    for (const [number, mates] of byShelf) {
-      const entries = await shelf(number);
+    const numbers = [...byShelf.keys()];
+    for (const [n, number] of numbers.entries()) {
+      for (const next of numbers.slice(n + 1, n + 1 + AHEAD)) shelf(next).catch(() => {});
+      const entries = await shelf(number), mates = byShelf.get(number);
       if (mine !== search) return;
       for (const i of mates) if (said(index.problems[i], entries[index.problems[i][3]], w)) found.push(i);
       looked += mates.length;
       if (found.length <= PER_PAGE || looked === candidates.length) list();
-      status(`${count(found.length)} problems found; looked through ${count(looked)} of ${count(candidates.length)}`);
+      status(`${many(found.length)} found; looked through ${count(looked)} of ${count(candidates.length)}`);
     }
-    status(`${count(found.length)} problems found`);
+    status(`${many(found.length)} found`);
   }
   const count = n => n.toLocaleString("en-US");
+  const many = n => `${count(n)} problem${n === 1 ? "" : "s"}`;
   const status = text => { $("status").textContent = text; };
 
   // -- the list
@@ -166,7 +169,7 @@
   }
   function best(draws, outcomes, w) {
     const fit = draws.map((draw, j) => (w.outcome === null || outcomes[j] === w.outcome ? 2 : 0) +
-      (w.query && visible(draw[3]).toLowerCase().includes(w.query) ? 1 : 0));
+      (w.query && draw[3].toLowerCase().includes(w.query) ? 1 : 0));
     return fit.indexOf(Math.max(...fit));
   }
 

@@ -95,7 +95,7 @@ def majority(facts: Facts, student: str) -> Figure | None:
     sets: Json = facts.students[student].get("sets") or {"": {}}
     named = next(iter(sets.items()))
     votes = {int(m.removeprefix("maj@")): x for m, x in named[1].items() if m.startswith("maj@")}
-    versions = list(dict.fromkeys(v for x in votes.values() for v in x))
+    versions = sorted({v for x in votes.values() for v in x}, key=lambda v: (facts.place(v), v))
     series = [
         Series(v, [pictures.point(k, votes[k][v]) for k in sorted(votes) if pictures.banded(votes[k].get(v))])
         for v in versions

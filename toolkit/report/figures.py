@@ -90,7 +90,9 @@ def gain(x: Mapping[str, Any] | None) -> str:
     """+24.0 % [10.0, 40.0], from a relative gain."""
     if not x or not known(x):
         return NONE
-    sign = "+" if x["value"] > 0 else ""
+    sign, low, high = "+" if x["value"] > 0 else "", x.get("low"), x.get("high")
+    if low is not None and high is None:  # the other scored nothing in some resamples
+        return f"{sign}{percent(x['value'])} [{decimal(100 * low)}, ∞]"
     return f"{sign}{percent(x['value'])}{_interval(x, 100, 1)}"
 
 

@@ -13,6 +13,7 @@ from toolkit.report.facts import Facts, Json, load
 from toolkit.report.figures import known
 
 MATCHES = {"price": "price", "flops": "FLOPs", "samples": "numbers of samples"}
+WHOSE = "’s data"
 DRIFT = 0.05  # relative difference of actual spends from which the verdict speaks of it
 
 
@@ -90,7 +91,8 @@ def _pairs(facts: Facts, arms: list[str]) -> str:
     if not both:
         return "; there is no other arm to compare it with"
     said = {pair: _pair(facts, *pair) for pair in both}
-    return f": {said[both[0]]}" if len(both) == 1 else f". {pairs.listed(said)}"
+    scores = {arm: x for arm in arms if (x := facts.reached(arm)) is not None}
+    return f": {said[both[0]]}" if len(both) == 1 else f". {pairs.told(said, scores)}"
 
 
 def _pair(facts: Facts, a: str, b: str) -> str:
@@ -139,22 +141,30 @@ def amount(facts: Facts, value: float | None) -> str:
 
 
 def _student(facts: Facts, student: str, x: Json) -> str:
-    arms = {a: e for a, e in (x.get("arms") or {}).items() if known(e)}
+    scores = {d: e for d, e in (x.get("arms") or {}).items() if known(e)}
     base = f"The student {student} has pass@1 {figures.share(x.get('base'))} before finetuning"
-    if not arms:
+    if not scores:
         return f"{base}; no finetuned student was evaluated."
-    reached = [f"{figures.share(e)} on {arm}’s data" for arm, e in arms.items()]
+    controls = {d: e for d, e in scores.items() if facts.datasets.get(d, {}).get("control")}
+    arms = {d: e for d, e in scores.items() if d not in controls} or scores
     differences = x.get("differences") or []
     said = {(a, b): _taught(differences, arms, a, b) for a, b in combinations(arms, 2)}
     one = next(iter(said.values()), "")
-    tail = f": {one}" if len(said) == 1 else f". {pairs.listed(said)}" if said else ""
-    return f"{base} and, {_trained(facts, student, list(arms))}, reaches {figures.joined(reached)}{tail}."
+    tail = f": {one}" if len(said) == 1 else f". {pairs.told(said, arms, WHOSE)}" if said else ""
+    first = f"{base} and, {_trained(facts, student, list(arms))}, reaches {_scored(arms)}{tail}."
+    if not controls or arms is scores:
+        return first
+    return f"{first} Controls, which were not matched by {MATCHES.get(facts.match, facts.match)}: {_scored(controls)}."
+
+
+def _scored(scores: Mapping[str, Json]) -> str:
+    return figures.joined([f"{figures.share(e)} on {name}{WHOSE}" for name, e in scores.items()])
 
 
 def _taught(differences: Sequence[Json], scores: Mapping[str, Json], a: str, b: str) -> str:
     """Two datasets, absolute and relative, each named."""
     points = pairs.paired(differences, a, b)
-    said = pairs.compare((f"{a}’s data", f"{b}’s data"), scores[a], scores[b], points, "teaches")
+    said = pairs.compare((f"{a}{WHOSE}", f"{b}{WHOSE}"), scores[a], scores[b], points, "teaches")
     if points is None or points["low"] <= 0 <= points["high"]:
         return said
     better, worse = (a, b) if points["value"] > 0 else (b, a)

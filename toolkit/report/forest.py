@@ -11,7 +11,7 @@ from toolkit.report.charts import Tick, apart, linear
 
 STEP = 25  # pixels from a line to the next
 TOP, BOTTOM = 8, 46
-LETTER = 7.3  # pixels of a letter at the page's size, about
+LETTER = 7.8  # pixels of a letter at the page's size, about
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def forest(entries: Sequence[Entry], width: int, text: Callable[[float], str]) -
     """Estimates below each other on one scale; at least one of them has a value."""
     ends = [e for entry in entries for e in (entry.value, entry.low, entry.high) if e is not None]
     longest = max(len(entry.label) for entry in entries)
-    left, right = min(longest * LETTER + 14, width * 0.42), float(width - 12)
+    left, right = min(longest * LETTER + 20, width * 0.42), float(width - 12)
     marks = linear(min(ends), max(ends))
     low, high = marks[0], marks[-1]
 
@@ -63,7 +63,7 @@ def forest(entries: Sequence[Entry], width: int, text: Callable[[float], str]) -
         return round(left + (x - low) / (high - low) * (right - left), 1)
 
     bottom = float(TOP + STEP * len(entries) + 4)
-    keep = int((width * 0.42 - 14) / LETTER)
+    keep = int((width * 0.42 - 20) / LETTER)
     lines = tuple(_line(entry, TOP + STEP * (i + 0.5), to_x, keep) for i, entry in enumerate(entries))
     return Forest(
         width, int(bottom) + BOTTOM, left, right, float(TOP), bottom,

@@ -6,7 +6,7 @@ from toolkit.report import figures
 from toolkit.report.facts import Json
 from toolkit.report.figures import known
 
-PAIRS = 3  # comparisons told one by one in a sentence; of more, those that decide something
+PAIRS = 3  # comparisons told one by one in a sentence; of more, those of the best
 
 
 def compare(
@@ -58,14 +58,23 @@ def _turned(x: Json) -> Json | None:
     return {part: None if e is None or e <= -1 else 1 / (1 + e) - 1 for part, e in ends.items()}
 
 
-def listed(said: Mapping[tuple[str, str], str]) -> str:
-    """Comparisons in a sentence; where they are many, those that name a winner, and how many stay open."""
-    told = {pair: text for pair, text in said.items() if len(said) <= PAIRS or not _is_open(text)}
-    parts = [f"{a} against {b}: {text}" for (a, b), text in told.items()]
-    left = len(said) - len(told)
-    if left:
-        parts.append(f"{left} of the {len(said)} comparisons are open")
-    return "; ".join(parts)
+def told(said: Mapping[tuple[str, str], str], scores: Mapping[str, Json], of: str = "") -> str:
+    """All comparisons in a sentence; of more than three, those of the best with the others. `of` follows a name."""
+    if len(said) <= PAIRS:
+        return "; ".join(f"{a} against {b}: {text}" for (a, b), text in said.items())
+    best, *others = sorted(scores, key=lambda name: -scores[name]["value"])
+    against = {other: said.get((best, other)) or said[other, best] for other in others}
+    level = [f"{other}{of}" for other, text in against.items() if _is_open(text)]
+    behind = [other for other, text in against.items() if not _is_open(text)]
+    if not behind:
+        return f"{best}{of} is highest, but not shown to be ahead of any other"
+    closest = f"{behind[0]}{of}: {against[behind[0]]}"
+    if not level:
+        return f"{best}{of} is ahead of each of the {len(others)} others, least of {closest}"
+    return (
+        f"{best}{of} is highest, but not shown to be ahead of {figures.joined(level)}; of the others it is ahead, "
+        f"least of {closest}"
+    )
 
 
 def _is_open(text: str) -> bool:

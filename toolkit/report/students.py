@@ -91,15 +91,14 @@ def _tried(search: Json, rate: float) -> str:
 
 
 def _evaluation(facts: Facts) -> Iterator[Block]:
-    evaluation = facts.evaluation or {}
     for student, x in facts.students.items():
-        yield _scores(evaluation, student, x)
+        yield _scores(facts, student, x)
         yield from _drawn(courses.scores(facts, student))
         yield from _differences(student, x)
         yield from _drawn(courses.majority(facts, student))
 
 
-def _scores(evaluation: Json, student: str, x: Json) -> Table:
+def _scores(facts: Facts, student: str, x: Json) -> Table:
     """Every metric on every test set; without them, pass@1 alone."""
     sets = x.get("sets") or {
         "test": {
@@ -112,11 +111,12 @@ def _scores(evaluation: Json, student: str, x: Json) -> Table:
         Row(
             f"{student}, not finetuned" if v == BASE else f"{student}, {v}",
             [figures.share(sets[name][metric].get(v)) for name, metric in columns],
+            str((facts.datasets.get(v) or {}).get("matching") or ""),
         )
         for v in versions
     ]
     heads = [metric if len(sets) == 1 else f"{metric}, {name}" for name, metric in columns]
-    return Table(f"{student} on {_sets(evaluation)}.", ("Student, data", *heads), rows)
+    return Table(f"{student} on {_sets(facts.evaluation or {})}.", ("Student, data", *heads), rows)
 
 
 def _sets(evaluation: Json) -> str:
@@ -137,7 +137,7 @@ def _differences(student: str, x: Json) -> list[Block]:
     gains = [(name, g) for name, found in sets.items() for g in found.get("gains") or []]
     gains = gains or [("test", d) for d in x.get("differences") or []]
     rows = [_gain(student, name if len(sets) > 1 else "", g) for name, g in gains if known(g.get("points"))]
-    caption = "Gains between datasets, paired over problems and seeds: absolute in points, relative to the second. Where the interval holds 0 it is open."
+    caption = "Gains between datasets, paired over problems and seeds: absolute in points, relative to the second. Where the interval holds 0 it is open. The last column says what was held equal."
     head = ("Data", "metric", "absolute", "relative", "teaches more", "held equal")
     main = [row for row in rows if row.cells[0].startswith("pass@1")]
     if not main or len(rows) <= MANY:
@@ -157,11 +157,7 @@ def _gain(student: str, name: str, g: Json) -> Row:
 
 
 def _equal(matching: Json) -> str:
-    own = matching.get("datasets") or {}
-    said = (
-        "; ".join(dict.fromkeys(own.values()))
-        if len(set(own.values())) == 1
-        else "; ".join(f"{n}: {m}" for n, m in own.items())
-    )
-    training = f"training: {matching['training']}" if matching.get("training") else ""
-    return ". ".join(filter(None, (said, training))) or figures.NONE
+    """cost against rows; steps: what each dataset was matched by (in full under Datasets), and the trainings."""
+    own = [str(said).partition(":")[0] for said in (matching.get("datasets") or {}).values()]
+    kinds = " against ".join(dict.fromkeys(own))
+    return "; ".join(filter(None, (kinds, str(matching.get("training") or "")))) or figures.NONE

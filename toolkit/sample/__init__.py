@@ -5,9 +5,21 @@ that wherever a run stops it is a smaller, still matched design.
 """
 
 from toolkit.sample.asking import Send, asker
+from toolkit.sample.attempt import overbilled
 from toolkit.sample.progress import Progress, Result
 from toolkit.sample.sampler import run
 from toolkit.sample.session import GIVE_UP_AFTER
 from toolkit.sample.tasks import Task, seed_of, tasks
 
-__all__ = ["GIVE_UP_AFTER", "Progress", "Result", "Send", "Task", "asker", "run", "seed_of", "tasks"]
+__all__ = [
+    "GIVE_UP_AFTER",
+    "Progress",
+    "Result",
+    "Send",
+    "Task",
+    "asker",
+    "overbilled",
+    "run",
+    "seed_of",
+    "tasks",
+]

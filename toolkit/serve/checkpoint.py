@@ -32,6 +32,9 @@ ROWS = 128  # rows decoded together
 DEFAULT_TOKENS = 1024  # `max_tokens` where a request has none
 SMALL = 10_000_000  # parameters; below, one thread decodes faster than several
 
+_turn = (
+    threading.Lock()
+)  # engines of one process decode in turn: their threads would only fight for the interpreter
 _unseeded = itertools.count(secrets.randbits(63))
 
 
@@ -107,18 +110,24 @@ class Engine:
         batch = self._empty()
         while not self._closed:
             try:
-                if jobs := self._admit(len(batch.rows)):
-                    self._active |= {row: (job, i) for job in jobs for i, row in enumerate(job.rows)}
-                    batch.join([job.prompt for job in jobs], [job.rows for job in jobs])
-                if batch.rows:
-                    batch.draw()
-                    self._settle(batch)
-                    batch.advance()
+                jobs = self._admit(len(batch.rows))
+                self._active |= {row: (job, i) for job in jobs for i, row in enumerate(job.rows)}
+                with _turn:
+                    self._step(batch, jobs)
             except Exception as failure:  # the requests in flight fail, the server lives on
                 for job in {job for job, _ in self._active.values()}:
                     job.reply.set_exception(failure)
                 self._active.clear()
                 batch = self._empty()
+
+    def _step(self, batch: Batch, jobs: list[Job]) -> None:
+        """One token of every row, those of the new jobs included."""
+        if jobs:
+            batch.join([job.prompt for job in jobs], [job.rows for job in jobs])
+        if batch.rows:
+            batch.draw()
+            self._settle(batch)
+            batch.advance()
 
     def _empty(self) -> Batch:
         pad = self.tokenizer.pad_token_id
@@ -201,7 +210,7 @@ def create_app(
     engines = {name: Engine(path) for name, path in checkpoints.items()}
 
     async def answer(http: HttpRequest) -> Response:
-        chat = http.url.path == "/v1/chat/completions"
+        chat = http.url.path.endswith("/chat/completions")  # several are mounted under a prefix
         try:
             request = parse(await http.body(), chat=chat, max_n=ROWS)
             if request.model not in engines:

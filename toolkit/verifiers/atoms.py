@@ -4,8 +4,10 @@ from abc import ABC, abstractmethod
 from fractions import Fraction
 
 from toolkit.verifiers.forms import (
+    CONSTANTS,
     INFINITY,
     REALS,
+    UNKNOWN_BASE,
     Based,
     Call,
     Form,
@@ -14,11 +16,13 @@ from toolkit.verifiers.forms import (
     Name,
     Node,
     Number,
+    Relation,
     Row,
     Unreadable,
 )
-from toolkit.verifiers.lexer import NUMERALS, Token
+from toolkit.verifiers.lexer import Token
 from toolkit.verifiers.matrices import times
+from toolkit.verifiers.numerals import SMALL
 from toolkit.verifiers.stream import Stream, node, number
 
 DEEPEST = 40  # nested brackets
@@ -118,7 +122,7 @@ class Atoms(Stream, ABC):
         self._take()
         braced = self._skip("{")
         token = self._take()
-        base = NUMERALS.get(token.text.lower()) if token.kind == "word" else None
+        base = SMALL.get(token.text.lower()) if token.kind == "word" else None
         if token.kind == "number" and token.text.isdigit() and len(token.text) <= 2:
             base = int(token.text)
         if base is None:
@@ -136,7 +140,7 @@ class Atoms(Stream, ABC):
             raise Unreadable("overline")
         places = len(text.partition(".")[2])
         tail = Fraction(int(token.text), (10 ** len(token.text) - 1) * 10**places)
-        return Number(Fraction(text) + tail)
+        return Number(Fraction(f"{text}0") + tail)
 
     def _subscript(self) -> str:
         if not self._skip("_"):
@@ -182,7 +186,7 @@ class Atoms(Stream, ABC):
         argument = node(self._argument())
         made: Node = Call(name, (argument,))
         if name == "log":  # of an unknown base, where none is written
-            made = Call("/", (Call("ln", (argument,)), Call("ln", (base,)) if base else Name("log's base")))
+            made = Call("/", (Call("ln", (argument,)), Call("ln", (base,)) if base else Name(UNKNOWN_BASE)))
         if power == Call("neg", (Number(Fraction(1)),)):
             return Call("arc" + name, (argument,)) if name in ("sin", "cos", "tan") else _refuse(name)
         return made if power is None else Call("^", (made, power))
@@ -207,11 +211,29 @@ class Atoms(Stream, ABC):
         if opening == "\\{" and self._skip("\\}"):
             self._depth -= 1
             return Group((), braced=True)
+        if opening == "\\{" and self._condition_follows():
+            self._take_until_condition()
         inside = self._answers()
         closing = self._expect(*_CLOSING[opening])
         self._depth -= 1
         self._pipes = pipes
-        return _enclosed(opening, inside, closing)
+        return (
+            inside
+            if opening == "\\{" and isinstance(inside, Relation)
+            else _enclosed(opening, inside, closing)
+        )
+
+    def _condition_follows(self) -> bool:
+        """Whether this is a set by its condition, `{x | x > 0}` or `{x in R : x > 0}`."""
+        texts = [token.text for token in self._tokens[self._place : self._place + 4]]
+        named = self._next.kind == "name" and self._next.text not in CONSTANTS
+        return named and (
+            texts[1:2] in (["|"], [":"]) or texts[1:4] in (["in", "reals", "|"], ["in", "reals", ":"])
+        )
+
+    def _take_until_condition(self) -> None:
+        while self._take().text not in ("|", ":"):
+            pass
 
     def _matrix(self, name: str) -> Form:
         if name == "vmatrix":

@@ -71,6 +71,15 @@ class Ratio:
 
 
 @dataclass(frozen=True, slots=True)
+class Clock:
+    """A time of day that says which half of it, as `3:30 PM`; hours from 0 to 23."""
+
+    hour: int
+    minute: int
+    second: int
+
+
+@dataclass(frozen=True, slots=True)
 class Relation:
     """Sides with signs between them: `= < > <= >= != ~ in`."""
 
@@ -86,12 +95,14 @@ class Words:
 
 
 Node: TypeAlias = Number | Name | Call
-Form: TypeAlias = Node | Based | Row | Group | Union | Matrix | Ratio | Relation | Words
+Form: TypeAlias = Node | Based | Row | Group | Union | Matrix | Ratio | Clock | Relation | Words
 
 NODES = (Number, Name, Call)
 
 CONSTANTS = {"pi", "e", "i"}
 INFINITY = Call("inf", ())
+UNKNOWN_BASE = "log's base"
+UNSAID = Name("what is asked for")
 REALS = Row((Call("neg", (INFINITY,)), INFINITY), "(", ")")
 
 

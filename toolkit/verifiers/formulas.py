@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 from toolkit.verifiers.atoms import DEEPEST, Atoms
-from toolkit.verifiers.forms import Based, Call, Form, Matrix, Name, Node, Number, Unreadable
+from toolkit.verifiers.forms import REALS, Based, Call, Form, Matrix, Name, Node, Number, Unreadable
 from toolkit.verifiers.lexer import Token
 from toolkit.verifiers.matrices import plus, times
 from toolkit.verifiers.stream import node, number
@@ -18,7 +18,7 @@ class Formulas(Atoms):
             raise Unreadable("nested too deep")
         form = self._signed()
         terms: list[Node] = []
-        while self._at("+", "-", "pm", "mp"):
+        while self._at("+", "-", "pm", "mp") and form != REALS:
             if isinstance(form, Matrix):
                 form = plus(form, self._take().text, self._term())
                 continue
@@ -71,8 +71,10 @@ class Formulas(Atoms):
             return False
         if token.text == "|":
             return self._pipes == 0
-        if token.text == "(" and self._word_follows() and self._tokens[self._place + 1].kind == "word":
-            return False
+        if token.text == "(" and self._tokens[self._place + 1 : self._place + 2]:
+            after = self._tokens[self._place + 1]
+            if after.kind == "word" or (after.kind == "and" and after.text == "or"):
+                return False
         return token.text in ("(", "[", "{", "frac", "sqrt", "binom", "lfloor", "lceil", "inf", "overline")
 
     def _implied(self, left: Form) -> Form:
@@ -83,6 +85,8 @@ class Formulas(Atoms):
                 match right:
                     case Call("/", (Number(top, 0), Number(bottom, 0))) if 0 < top < bottom:
                         return Call("+", (left, right))
+                    case Call("%" | "deg" as mark, (Call("/", (Number(), Number())) as part,)):
+                        return Call(mark, (Call("+", (left, part)),))
                 return times(left, right)
             if self._next.kind == "number":
                 return self._mixed(left)

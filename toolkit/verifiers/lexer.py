@@ -25,26 +25,6 @@ UNITS = frozenset(
     "cm mm km dm nm in ft mi yd kg mg lb oz hr hrs min sec ms mph kph km/h lbs pts sq cu ml pct "  # noqa: SIM905
     "usd units unit".split()
 )
-NUMERALS = {
-    word: value
-    for value, word in enumerate(
-        [
-            "zero",
-            "one",
-            "two",
-            "three",
-            "four",
-            "five",
-            "six",
-            "seven",
-            "eight",
-            "nine",
-            "ten",
-            "eleven",
-            "twelve",
-        ]
-    )
-}
 _SPELLED = {
     **dict.fromkeys(["le", "leq", "leqslant"], "<="),
     **dict.fromkeys(["ge", "geq", "geqslant"], ">="),
@@ -77,6 +57,9 @@ _SPELLED = {
     "colon": ":",
     "overline": "overline",
     "R": "reals",
+    "equiv": "=",
+    "setminus": "setminus",
+    "backslash": "setminus",
 }
 _GREEK = frozenset(
     "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma "  # noqa: SIM905
@@ -114,7 +97,7 @@ _UNICODE = {
     "≤": "<=",
     "≥": ">=",
     "≠": "!=",
-    "≈": "~",
+    "≈": r"\approx ",
     "±": r"\pm ",
     "∪": r"\cup ",
     "∈": r"\in ",
@@ -147,7 +130,7 @@ _TEXT = re.compile(
 )
 _TOKEN = re.compile(
     r"(?P<space>\s+)"
-    r"|(?P<number>(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d{1,3}(?![\d.]))?)"
+    r"|(?P<number>\d*\.(?=\s*\\overline)|(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d{1,3}(?![\d.]))?)"
     r"|\\(?P<begin>begin|end)\s*\{(?P<env>[a-z]*matrix|array)\}(?:\{[lcr| ]*\})?"
     r"|\\(?P<command>[a-zA-Z]+)"
     r"|(?P<letters>[a-zA-Z]+(?:'s\b)?)"

@@ -5,14 +5,18 @@ Formulas are compared by their values, exactly or to sixty digits; with free var
 at a third with negative values, where a root or an absolute value may part ways.
 """
 
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 
 from toolkit.verifiers import relations
+from toolkit.verifiers.bases import same_digits
+from toolkit.verifiers.clocks import same_time
 from toolkit.verifiers.forms import (
     NODES,
     Based,
     Call,
+    Clock,
     Form,
     Group,
     Matrix,
@@ -25,14 +29,17 @@ from toolkit.verifiers.forms import (
     Union,
     Unreadable,
     Words,
-    names,
 )
-from toolkit.verifiers.numeric import Undefined, evaluate
+from toolkit.verifiers.intervals import as_intervals
+from toolkit.verifiers.numeric import Undefined
 from toolkit.verifiers.signs import expanded
-from toolkit.verifiers.statements import as_intervals, as_rows, ending, labelled
+from toolkit.verifiers.statements import as_rows, ending, indexed, labelled
 from toolkit.verifiers.values import infinite, same_nodes, same_values
 
-_PLAIN = (Row, Words, Based, Ratio, *NODES)
+_PLAIN = (Row, Words, Based, Ratio, Clock, *NODES)
+_PREDICATE = re.compile(
+    r" (?:has|have|had|is|are|was|were|will|would|can|does|did|should|wins|won|gets|got) (?!.*\b(?:not|no|never)\b)"
+)
 MOST = 150  # items of a list: matching them is quadratic
 
 
@@ -62,8 +69,10 @@ def _same(gold: Form, answer: Form) -> bool | None:
             return _rows(gold, answer)
         case (Words(), _) | (_, Words()):
             return _words(gold, answer)
+        case (Clock(), _) | (_, Clock()):
+            return same_time(gold, answer)
         case (Based(), _) | (_, Based()):
-            return _based(gold, answer)
+            return same_digits(gold, answer)
         case (Ratio(), _) | (_, Ratio()):
             return _ratios(gold, answer)
     assert isinstance(gold, NODES)
@@ -127,9 +136,15 @@ def _groups(gold: Form, answer: Form) -> bool | None:
         case (Group(left, braced), Row(right)) | (Row(right), Group(left, braced)):
             if braced:
                 return False
-            return _regions(gold, answer) or _in_order(_plain(left), _plain(right))
+            if (verdict := _regions(gold, answer)) or (isinstance(gold, Row) and _interval_like(gold)):
+                return verdict
+            return _in_order(_plain(left), _plain(right))
+        case (Relation(sides, signs), Group(items, False)) if len(sides) > 2 and set(signs) in ({"<"}, {">"}):
+            return _in_order(sides, items)  # an order that was asked for
         case (Group(items, False), Matrix() as column) | (Matrix() as column, Group(items, False)):
             return _matrices(Row(items, "(", ")"), column)
+        case (Union(parts), Group(items, False)) if all(isinstance(item, Row) for item in items):
+            return _in_any_order(parts, items)
         case (Group(), Union() | Matrix()) | (Union() | Matrix(), Group()):
             return _regions(gold, answer)
         case (Group(), Relation()):
@@ -155,7 +170,8 @@ def _lined_up(gold: Form, answer: Form) -> bool:
                 labelled(left) == labelled(right) or None in (labelled(left), labelled(right))
             )
         case (Group(left, False), Row(right)) | (Row(right), Group(left, False)):
-            return _in_order(_plain(left), _plain(right)) is True
+            bracketed = isinstance(gold, Row) and _interval_like(gold)
+            return not bracketed and _in_order(_plain(left), _plain(right)) is True
     return False
 
 
@@ -182,6 +198,8 @@ def _lists(gold: Sequence[Form], answer: Sequence[Form]) -> bool | None:
     if (ours is None) == (theirs is None):
         return _in_any_order(gold, answer)
     labels = ours or theirs or ()
+    if indexed(labels):
+        return _in_any_order(_plain(gold), _plain(answer))
     left, right = _plain(gold), _plain(answer)
     if len(set(labels)) == 1 or len(set(labels)) < len(labels):
         return _in_any_order(left, right)
@@ -214,6 +232,10 @@ def _brackets(row: Row) -> tuple[str, str]:
 
 def _half_open(row: Row) -> bool:
     return (row.opening, row.closing) not in (("(", ")"), ("[", "]"))
+
+
+def _interval_like(row: Row) -> bool:
+    return len(row.items) == 2 and (row.opening, row.closing) != ("(", ")")
 
 
 def _unions(gold: Form, answer: Form) -> bool | None:
@@ -264,7 +286,7 @@ def _as_matrix(form: Form) -> Form:
 def _words(gold: Form, answer: Form) -> bool | None:
     match gold, answer:
         case (Words(left), Words(right)):
-            return left == right
+            return left == right or _predicated(left, right)
         case (Words(text), Name() | Call() as node) | (Name() | Call() as node, Words(text)) if (
             spelled := _spelled(node)
         ):
@@ -272,6 +294,11 @@ def _words(gold: Form, answer: Form) -> bool | None:
         case (Words(text), Call("inf")) | (Call("inf"), Words(text)):
             return None if "infinit" in text else False
     return False if isinstance(gold, _PLAIN) and isinstance(answer, _PLAIN) else None
+
+
+def _predicated(name: str, sentence: str) -> bool:
+    """Whether the sentence names this and goes on to say something of it: Evelyn has the greatest speed."""
+    return sentence.startswith(f"{name} ") and _PREDICATE.match(sentence, len(name)) is not None
 
 
 def _spelled(node: Node) -> str:
@@ -283,23 +310,6 @@ def _spelled(node: Node) -> str:
             parts = [_spelled(arg) for arg in args]
             return "".join(parts) if all(parts) else ""
     return ""
-
-
-def _based(gold: Form, answer: Form) -> bool | None:
-    """Digits and base count. A base that is left out is the gold's."""
-    match gold, answer:
-        case (Based(), Based()):
-            return gold == answer
-        case (Based(digits), Number(value)):
-            return Fraction(digits) == value
-        case (Based(digits), Call("neg", (Number(value),))):
-            return Fraction(digits) == -value
-        case (_, Based(digits, base)) if isinstance(gold, NODES) and not names(gold):
-            try:
-                return bool(evaluate(gold, {}) == int(digits, base))
-            except ValueError:
-                return None
-    return False if isinstance(gold, (Based, *NODES)) and isinstance(answer, (Based, *NODES)) else None
 
 
 def _ratios(gold: Form, answer: Form) -> bool | None:

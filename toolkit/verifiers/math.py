@@ -10,38 +10,54 @@ Policies. They hold for either side, except where the gold is named.
 
 | answer             | policy                                                                                   |
 |--------------------|------------------------------------------------------------------------------------------|
-| numbers            | exact: 0.333 is not 1/3, 1/2004! is not 1/2005!; arithmetic is carried out (1995^2)        |
-| long decimals      | from 10 significant digits on, the rounding of a value that does not end there (15 digits  |
-|                    | of 2/27), cut off, rounded, or off as floating point is (1e-14)                            |
-| thousands          | 1,234 and 1 000 and 1{,}234 are numbers, outside brackets; 32, 349 with a space are two    |
-| decimal comma      | 27,93 may be 27.93, and 0,111 is 0.111                                                    |
-| mixed numbers      | 6 1/5 and 6\\frac15 and "6 and 1/5" are 31/5                                               |
-| percent            | 50% is 50 and 1/2, unless both sides are percentages                                      |
-| degrees            | the mark may be missing (72 is 72 degrees); against a number of radians it counts         |
-| units, money       | words after a value are left out (18 dollars, 72 cm^3), not ones that change it (3 dozen,  |
-|                    | 1:03 PM), and so are remarks in brackets after it                                          |
-| formulas           | equal at random points, two positive and one negative; variables keep their names         |
-| equations          | the same but for a constant factor (2x = 4y, x = 2y), or both name the same with one value |
-| named values       | x = 5, f(x) = 5, a + b = 4 state their right side; x + y = 0 does not state 0, and a gold  |
-|                    | equation with a sum on its left is met by an equation only                                |
-| chains             | 18/90 = 1/5 ends in its value; 4 = 5 and x = 4 = 5 contradict themselves and are wrong;    |
-|                    | after an approximately-sign nothing counts                                                |
-| inequalities       | x >= 5 is [5, oo), -x > -1 is x < 1                                                       |
-| sets and lists     | in any order, each item once; {1,2} is not (1,2); a list without brackets may be a tuple;  |
-|                    | "3^3 or 27" says one thing twice; x = 5 or x = 1 is not 5                                  |
-| plus-minus         | both values: \\pm 3i is 3i, -3i                                                            |
-| tuples, intervals  | in order, with their brackets: [0,1) is not [0,1]; at infinity any bracket                 |
-| labelled tuples    | x = 5, p = 2 is (5, 2); one label for all is a list                                       |
-| matrices           | entry by entry; a column is the tuple of its entries; [0 1; 1 0] and [[0,1],[1,0]] are read |
-| bases              | digits and base: 1011_2 is not 1011_3; a base that is left out is the gold's               |
-| ratios, times      | 2:3 is 2/3 and 4:6; times keep their parts: 12:30 is not 12:45                            |
-| choices            | the letter counts: (E) Hyperbola, E) ... and \\text{(E)} are E                             |
-| text               | without case, articles and \\text{}; "all real numbers" is (-oo, oo)                       |
-| restated questions | an unevaluated sum, product, integral or limit is no answer, unless the gold holds one     |
-| prose              | an answer that is a sentence counts by its last formula or number, if it names no          |
-|                    | alternatives; a solution must state its answer first                                      |
-| several boxes      | the last one (MATH's convention), or all of them as a list if that is the gold             |
-| refusals, length   | a refusal, and more than 300 characters, is UNPARSABLE and is never read as a number      |
+| typing             | unicode look-alikes, bold and colours, `**42**`, a final period do not count             |
+| numbers            | exact: 0.333 is not 1/3, 3.14 is not pi, 1/2004! is not 1/2005!; arithmetic is carried   |
+|                    | out (1995^2); words (forty-two, 1.8 million) and 3 x 10^5 are numbers                    |
+| long decimals      | from 10 significant digits on, the rounding of a value that does not end there (15       |
+|                    | digits of 2/27), cut off, rounded, or off as floating point is (1e-14)                   |
+| repeating decimals | marked by a bar, a dot, brackets, or dots after a period written out (0.333...,          |
+|                    | 0.1212...)                                                                               |
+| thousands          | 1,234 and 1 000 and 1{,}234 are numbers, outside brackets; 32, 349 with a space are two  |
+| decimal comma      | 27,93 may be 27.93, and 0,111 is 0.111; a gold like 1,2 is two numbers                   |
+| mixed numbers      | 6 1/5 and 6\\frac15 and "6 and 1/5" are 31/5                                             |
+| percent            | 50% is 50 and 1/2, unless both sides are percentages; 50 is not 1/2                      |
+| degrees            | the mark may be missing (72 is 72 degrees); against a number of radians it counts        |
+| units, money       | words and symbols after a value are left out (18 dollars, 72 cm^3, 9.8 m/s^2, 5th), not  |
+|                    | ones that change it (3 dozen), and so are remarks in brackets after it                   |
+| formulas           | equal at random points, two positive and one negative; variables keep their names; a log |
+|                    | without base is one to base 10 where the other side has a base                           |
+| equations          | the same but for a constant factor (2x = 4y, x = 2y), or both name the same with one     |
+|                    | value; x = 5 is not y = 5                                                                |
+| named values       | x = 5, f(x) = 5, a + b = 4, Area = 5 state their right side; x + y = 0 does not state 0, |
+|                    | and a gold equation with a sum on its left is met by an equation only                    |
+| chains             | 18/90 = 1/5 ends in its value; 4 = 5 and x = 4 = 5 contradict themselves and are wrong;  |
+|                    | after an approximately-sign nothing counts                                               |
+| inequalities       | x >= 5, {x | x >= 5} are [5, oo), -x > -1 is x < 1, two that meet are what they share,   |
+|                    | |x| > 5 and x != 5 are unions, as is R without points                                    |
+| orders             | a gold a < b < c is met by the list a, b, c                                              |
+| sets and lists     | in any order, each item once; {1,2} is not (1,2); a list without brackets may be a       |
+|                    | tuple, not the interval [1,2]; "3^3 or 27" says one thing twice; x = 5 or x = 1 is not 5 |
+| plus-minus         | both values: \\pm 3i is 3i, -3i                                                          |
+| tuples, intervals  | in order, with their brackets: [0,1) is not [0,1], (1,2) not [1,2]; at infinity any      |
+|                    | bracket; intervals with commas may be a union                                            |
+| labelled tuples    | x = 5, p = 2 is (5, 2); one label for all, or x_1 and x_2, is a list                     |
+| matrices           | entry by entry; a column is the tuple of its entries; [0 1; 1 0] and [[0,1],[1,0]] are   |
+|                    | read                                                                                     |
+| bases              | digits and base: 1011_2 is not 1011_3; a base that is left out is the gold's; 1011 base  |
+|                    | 2                                                                                        |
+| remainders         | 3 (mod 7) is 3; of two moduli that differ one is wrong                                   |
+| ratios, times      | 2:3 is 2/3 and 4:6; times keep their parts: 12:30 is not 12:45; morning is not evening,  |
+|                    | but the half of the day may be missing                                                   |
+| choices            | the letter counts: (E) Hyperbola, E) ..., option E and \\text{(E)} are E; (E) 42 is also |
+|                    | 42                                                                                       |
+| text               | without case, articles and \\text{}; "all real numbers" is (-oo, oo); "Ann has the most" |
+|                    | is Ann                                                                                   |
+| restated questions | an unevaluated sum, product, integral or limit is no answer, unless the gold holds one;  |
+|                    | what it is said to equal is                                                              |
+| prose              | an answer that is a sentence counts by what it says that something is, else by its last  |
+|                    | formula or number, if it names no alternatives; a solution must state its answer first   |
+| several boxes      | the last one (MATH's convention), or all of them as a list if that is the gold           |
+| refusals, length   | a refusal, and more than 300 characters, is UNPARSABLE and is never read as a number     |
 """
 
 import re
@@ -57,10 +73,16 @@ from toolkit.verifiers.forms import Form
 from toolkit.verifiers.matching import same
 from toolkit.verifiers.notation import skeleton
 from toolkit.verifiers.reader import readings
+from toolkit.verifiers.typography import plain
+from toolkit.verifiers.variants import is_list
 from toolkit.verifiers.workers import Pair, Workers
 
 _STATED = re.compile(r"boxed|####|(?i:answer)")
 _RESTATED = re.compile(r"\\(?:sum|prod|int|lim)(?![a-z])")
+_MODULUS = re.compile(
+    r"[,\s]*(?:\\[,; ]|~|\\q?quad)*(?:\\pmod\s*(?:\{(\w+)\}|(\w))"
+    r"|\\?\(\s*(?:\\text\{\s*|\\b?)?mod\s*\}?\s*\{?(\w+)\}?\s*\\?\))\s*$"
+)
 _SMALL = re.compile(r"(?=.{1,10}$)-?\d+(?:\.\d+)?")  # too short to be the rounding of anything
 _PROSE = re.compile(r"(?:^|\s)[A-Za-z]{2,}(?:\s|$)")
 
@@ -142,14 +164,35 @@ def _decide(gold: str, answer: str) -> Outcome | None:
     if gold == answer or skeleton(gold) == skeleton(answer):
         return Outcome.CORRECT
     if _RESTATED.search(answer) and not _RESTATED.search(gold):
+        answer = _concluded(answer)
+        if not answer:
+            return Outcome.INCORRECT
+    moduli = _modulus(gold), _modulus(answer)
+    if all(moduli) and moduli[0] != moduli[1]:
         return Outcome.INCORRECT
-    verdict = _compared(gold, answer)
+    verdict = _compared(_MODULUS.sub("", gold), _MODULUS.sub("", answer))
     return None if verdict is None else Outcome.CORRECT if verdict else Outcome.INCORRECT
+
+
+def _modulus(answer: str) -> str | None:
+    """The modulus that is named after an answer."""
+    found = _MODULUS.search(answer) if "mod" in answer else None
+    return next(filter(None, found.groups())) if found else None
+
+
+def _concluded(answer: str) -> str:
+    """What a sum, a limit or the like is said to equal; empty where it is left as it stands."""
+    _, equals, value = answer.rpartition("=")
+    whole = value.count("{") == value.count("}") and not _RESTATED.search(value)
+    return value.strip() if equals and whole else ""
 
 
 def _compared(gold: str, answer: str) -> bool | None:
     """Whether any reading of the answer is a reading of the gold; None where one is missing or unsure."""
-    verdicts = [same(left, right) for left in _read(gold) for right in _read(answer)]
+    golds = _read(gold)
+    if is_list(gold):
+        golds = golds[-1:]
+    verdicts = [same(left, right) for left in golds for right in _read(answer)]
     if True in verdicts:
         return True
     return None if not verdicts or None in verdicts else False
@@ -171,6 +214,7 @@ def _read(answer: str) -> tuple[Form, ...]:
 @lru_cache(maxsize=65536)
 def _stated(text: str) -> str:
     """The answer in a text that may be a whole response; else the text itself, without its wrapping."""
+    text = plain(text)
     if len(text) <= LONGEST and not _STATED.search(text):
         return tidy(text)
     return (

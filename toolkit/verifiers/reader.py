@@ -8,9 +8,12 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
+from toolkit.verifiers.bases import in_base
+from toolkit.verifiers.clocks import clock
 from toolkit.verifiers.forms import (
     NODES,
     REALS,
+    UNSAID,
     Call,
     Form,
     Group,
@@ -22,24 +25,16 @@ from toolkit.verifiers.forms import (
     Words,
 )
 from toolkit.verifiers.formulas import Formulas
-from toolkit.verifiers.lexer import NUMERALS, UNITS, Token, tokens
+from toolkit.verifiers.intervals import without
+from toolkit.verifiers.lexer import UNITS, Token, tokens
+from toolkit.verifiers.numerals import spelled_number
 from toolkit.verifiers.stream import END, node
+from toolkit.verifiers.variants import variants
 
 _RELATIONS = frozenset({"=", "<", ">", "<=", ">=", "!=", "~", "in"})
-_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
-_SPACED_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?: \d{3})+(?:\.\d+)?")
-_DECIMAL_COMMA = re.compile(r"([-+]?\d+),(\d{1,2})|([-+]?0),(\d+)")
-_ROWS = re.compile(r"\[\s*((?:[^\[\];,]+[\s,]+)*[^\[\];]+(?:;[^\[\];]+)+)\]")
 _NOT_UNITS = re.compile(
     r"(?i)\b(?:(?:hundred|thousand|million|billion|trillion|dozen|half|quarter|third|fourth|fifth)s?|score|halves"
     r"|not|no|none|if|base|mod|modulo|times|plus|minus|over|except|than|between|am|pm)\b"
-)
-_MIXED_WORDS = re.compile(r"(\d+) and (\d+)/(\d+)(?: [a-z]{2,}.*)?")
-_ANGLES = re.compile(r"<([^<>]+,[^<>]+)>")
-_LETTER_UNIT = re.compile(r"(.*\d|.*\d\}|.*\d\$) +[mgshL](?:\^\{?[23]\}?|[²³])?")
-_CHOICE = re.compile(
-    r"(?:\\text(?:bf|rm)?\{)?(?:\(([A-J])\)|([A-J])(?:[.:)](?=\s)|(?= [A-Z][a-z])))\s*(?:\}|\\ )?\s*(?=[^\s}]).*",
-    re.DOTALL,
 )
 _ALL = frozenset(
     {"all real numbers", "real numbers", "all reals", "reals", "all real values", "any real number"}
@@ -53,44 +48,14 @@ def readings(answer: str) -> tuple[Form, ...]:
     There is more than one where commas may be thousands, decimals, or between answers.
     """
     found: list[Form] = []
-    for text in _variants(answer.strip()):
+    for text in variants(answer.strip()):
         try:
-            form = Reader(tokens(text)).whole()
+            form = clock(text) or in_base(text) or Reader(tokens(text)).whole()
         except (Unreadable, RecursionError):
             continue
         if form not in found:
             found.append(form)
     return tuple(found)
-
-
-def _variants(text: str) -> list[str]:
-    found = []
-    if choice := _CHOICE.fullmatch(text):
-        return [choice[1] or choice[2]]
-    if unit := _LETTER_UNIT.fullmatch(text):
-        found.append(unit[1])
-    if len(text) < 60 and (decimal := _DECIMAL_COMMA.fullmatch(text)):
-        found.append(".".join(part for part in decimal.groups() if part is not None))
-    if _SPACED_THOUSANDS.fullmatch(text):
-        found.append(text.replace(" ", ""))
-    if mixed := _MIXED_WORDS.fullmatch(text):
-        return [rf"{mixed[1]}\frac{{{mixed[2]}}}{{{mixed[3]}}}"]
-    if (joined := _THOUSANDS.sub(_joined, text)) != text:
-        found.append(joined)
-    if vector := _ANGLES.fullmatch(text):
-        return [f"({vector[1]})"]
-    if _ROWS.fullmatch(text):
-        rows = [re.sub(r"[\s,]+", " & ", row.strip()) for row in text.strip("[]").split(";")]
-        return [r"\begin{matrix}" + r"\\".join(rows) + r"\end{matrix}"]
-    return [*found, text]
-
-
-def _joined(number: re.Match[str]) -> str:
-    """A number without its commas, unless it stands in brackets: there they are between items."""
-    before = number.string[: number.start()]
-    depth = sum(before.count(c) for c in "([") + before.count(r"\{")
-    depth -= sum(before.count(c) for c in ")]") + before.count(r"\}")
-    return number[0] if depth > 0 else number[0].replace(",", "")
 
 
 class Reader(Formulas):
@@ -124,6 +89,8 @@ class Reader(Formulas):
                 joined = True
                 if self._next.kind == "and":
                     self._take()
+            if not joined and self._aside_follows():
+                items.append(self._aside())
             if not joined or self._next is END or self._at(")", "]", "\\}", "}", "."):
                 break
             if self._skip("~"):  # "or approximately 2.03"
@@ -132,8 +99,18 @@ class Reader(Formulas):
                 items.append(self._relation())
         return items[0] if len(items) == 1 else Group(tuple(items))
 
+    def _aside_follows(self) -> bool:
+        return self._at("(") and self._tokens[self._place + 1 : self._place + 2] == [Token("and", "or")]
+
+    def _aside(self) -> Form:
+        """The same said again in brackets: 16/3 (or 5 1/3)."""
+        self._place += 2
+        form = self._relation()
+        self._expect(")")
+        return form
+
     def _relation(self) -> Form:
-        sides, signs = [self._union()], []
+        sides, signs = [self._left_side()], []
         while self._at(*_RELATIONS):
             signs.append(self._take().text)
             sides.append(self._union())
@@ -144,11 +121,23 @@ class Reader(Formulas):
             return sides[0]
         return Relation(tuple(sides), tuple(signs))
 
+    def _left_side(self) -> Form:
+        """What stands before a sign; where nothing does, as in `>= 3`, a name of its own."""
+        return UNSAID if self._at(*_RELATIONS - {"~"}) else self._union()
+
     def _union(self) -> Form:
-        parts = [self._ratio()]
+        parts = [self._less()]
         while self._skip("cup"):
-            parts.append(self._ratio())
+            parts.append(self._less())
         return parts[0] if len(parts) == 1 else Union(tuple(parts))
+
+    def _less(self) -> Form:
+        """A set without some points: `R \\setminus \\{1, 2\\}`, and with a minus sign."""
+        form = self._ratio()
+        if self._skip("setminus") or (form == REALS and self._at("-") and self._take()):
+            taken = self._ratio()
+            form = without(form, taken) if form == REALS else _refuse()
+        return form
 
     def _ratio(self) -> Form:
         first = self._sum()
@@ -183,6 +172,10 @@ class Reader(Formulas):
             self._take()
 
 
+def _refuse() -> Form:
+    raise Unreadable("a set difference")
+
+
 def _words(found: list[Token]) -> Form:
     """Plain words, or several of them with `and` between."""
     items: list[list[str]] = [[]]
@@ -196,6 +189,6 @@ def _words(found: list[Token]) -> Form:
 
 
 def _phrase(words: list[str]) -> Form:
-    if len(words) == 1 and words[0] in NUMERALS:
-        return Number(Fraction(NUMERALS[words[0]]))
+    if (value := spelled_number(" ".join(words))) is not None:
+        return Number(Fraction(value))
     return REALS if " ".join(words) in _ALL else Words(" ".join(words))

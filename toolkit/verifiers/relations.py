@@ -18,8 +18,9 @@ from toolkit.verifiers.forms import (
     Unreadable,
     names,
 )
+from toolkit.verifiers.intervals import as_intervals
 from toolkit.verifiers.numeric import Undefined, evaluate, point
-from toolkit.verifiers.statements import as_intervals, defined, degree, ending, name_like, same_argument
+from toolkit.verifiers.statements import defined, degree, ending, name_like, same_argument
 from toolkit.verifiers.values import compare, same_nodes
 
 Same: TypeAlias = Callable[[Form, Form], bool | None]

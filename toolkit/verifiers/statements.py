@@ -1,31 +1,24 @@
-"""What relations amount to: the value they end in, the interval they describe, the labels they carry."""
+"""What relations amount to: the value they end in, the labels they carry, the function they define."""
 
+import re
 from collections.abc import Sequence
 
 from toolkit.verifiers.forms import (
     CONSTANTS,
-    INFINITY,
     NODES,
     Call,
     Form,
-    Group,
     Name,
     Node,
     Number,
     Ratio,
     Relation,
     Row,
-    Union,
     Unreadable,
     names,
 )
 from toolkit.verifiers.numeric import Undefined, evaluate
 from toolkit.verifiers.values import compare, near
-
-_LESS, _MORE = ("<", "<="), (">", ">=")
-
-
-# -- values and labels
 
 
 def ending(form: Form) -> Form | None:
@@ -75,7 +68,7 @@ def _unmarked(node: Node) -> Node:
 
 def _decimal(node: Node) -> bool:
     match node:
-        case Call("neg", (inner,)):
+        case Call("neg" | "%", (inner,)):
             return _decimal(inner)
         case Number(_, digits):
             return digits > 0
@@ -87,6 +80,8 @@ def _rounds(node: Node, value: object) -> bool:
     match node:
         case Call("neg", (Number() as inner,)):
             return _rounds(inner, -value)  # type: ignore[operator]
+        case Call("%", (Number() as inner,)):
+            return _rounds(inner, 100 * value)  # type: ignore[operator]
         case Number():
             return near(node, value)
     return False
@@ -116,6 +111,13 @@ def labelled(items: Sequence[Form]) -> tuple[Form, ...] | None:
         item.sides[0] for item in items if isinstance(item, Relation) and set(item.signs) <= {"=", "~", "in"}
     ]
     return tuple(made) if items and len(made) == len(items) else None
+
+
+def indexed(labels: Sequence[Form]) -> bool:
+    """Whether labels differ in their number alone, as the roots x_1 and x_2 do."""
+    return all(isinstance(label, Name) for label in labels) and (
+        len({re.sub(r"_\d+$", "_", label.text) for label in labels if isinstance(label, Name)}) == 1
+    )
 
 
 def as_rows(items: Sequence[Form]) -> tuple[Form, ...]:
@@ -189,50 +191,3 @@ def degree(node: Node) -> int | None:
             inner = degree(base)
             return None if inner is None else inner * int(power)
     return None
-
-
-# -- intervals
-
-
-def as_intervals(form: Form) -> Form | None:
-    """The interval, or the union, that inequalities in one variable with fixed bounds describe; else None."""
-    match form:
-        case Relation(sides, signs):
-            return _interval(sides, signs)
-        case Group(items) if len(items) > 1 and not form.braced:
-            parts = [as_intervals(item) if isinstance(item, Relation) else None for item in items]
-            found = tuple(part for part in parts if part is not None)
-            return Union(found) if len(found) == len(items) else None
-    return None
-
-
-def _interval(sides: Sequence[Form], signs: Sequence[str]) -> Form | None:
-    if len(signs) == 1 and signs[0] == "in":
-        return sides[1] if isinstance(sides[1], Row | Union) else None
-    if set(signs) <= set(_MORE):
-        sides, signs = sides[::-1], [{">": "<", ">=": "<="}[sign] for sign in signs[::-1]]
-    if not signs or not set(signs) <= set(_LESS):
-        return None
-    lower: Form = Call("neg", (INFINITY,))
-    upper: Form = INFINITY
-    match list(sides):
-        case [low, middle, high] if _variable(middle) and _bound(low) and _bound(high):
-            return Row((low, high), "[" if signs[0] == "<=" else "(", "]" if signs[1] == "<=" else ")")
-        case [middle, high] if _variable(middle) and _bound(high):
-            return Row((lower, high), "(", "]" if signs[0] == "<=" else ")")
-        case [low, middle] if _variable(middle) and _bound(low):
-            return Row((low, upper), "[" if signs[0] == "<=" else "(", ")")
-    return None
-
-
-def _variable(form: Form) -> bool:
-    match form:
-        case Name():
-            return bool(names(form))
-        case Call("*", (Name(), Name())):
-            return True  # f(x)
-    return False
-
-
-def _bound(form: Form) -> bool:
-    return isinstance(form, NODES) and not names(form)

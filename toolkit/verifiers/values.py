@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from toolkit.verifiers.forms import Call, Node, Number, Unreadable, names
+from toolkit.verifiers.forms import UNKNOWN_BASE, Call, Name, Node, Number, Unreadable, names
 from toolkit.verifiers.numeric import Undefined, Value, as_float, context, evaluate, point, power_of_ten
 
 EQUAL, UNEQUAL = 40, 25  # digits: what agrees to so many is equal; what does not to so many is not
@@ -45,6 +45,9 @@ def infinite(node: Node) -> int:
 
 def same_values(gold: Node, answer: Node) -> bool | None:
     free = names(gold) | names(answer)
+    if (UNKNOWN_BASE in names(gold)) != (UNKNOWN_BASE in names(answer)):
+        gold, answer = _with_base_ten(gold), _with_base_ten(answer)
+        free = names(gold) | names(answer)
     if not free:
         return _constants(gold, answer)
     for trial in range(2):
@@ -55,6 +58,15 @@ def same_values(gold: Node, answer: Node) -> bool | None:
         return True if _at(gold, answer, free, 2) else None
     except (Undefined, Unreadable):
         return True  # a formula of positive numbers
+
+
+def _with_base_ten(node: Node) -> Node:
+    match node:
+        case Name(text) if text == UNKNOWN_BASE:
+            return Call("ln", (Number(Fraction(10)),))
+        case Call(op, args):
+            return Call(op, tuple(_with_base_ten(arg) for arg in args))
+    return node
 
 
 def _at(gold: Node, answer: Node, free: frozenset[str], trial: int) -> bool | None:
