@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from toolkit import evaluate, finetune, pipeline, students
+from toolkit import evaluate, finetune, students
 from toolkit.errors import InputError
 from toolkit.job import Job
 from toolkit.pipeline import teaching
