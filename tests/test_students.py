@@ -8,11 +8,15 @@ from typing import Any, cast
 
 import pytest
 
-from toolkit import evaluate, finetune, students
+from toolkit import evaluate, finetune, pipeline, students
 from toolkit.errors import InputError
 from toolkit.job import Job
+<<<<<<< HEAD
+from toolkit.sample import Progress
+=======
 from toolkit.pipeline import teaching
 from toolkit.sample import Progress, Result
+>>>>>>> main
 from toolkit.spec import Run
 from toolkit.types import Outcome, Verdict
 
@@ -321,6 +325,19 @@ def test_contestants_are_asked_a_few_checkpoints_at_a_time(
     assert {n for name, n in asked.items() if not name.endswith("greedy")} == {4}
 
 
+<<<<<<< HEAD
+def test_answers_that_are_there_are_counted_once_however_many_groups_there_are(tmp_path: Path) -> None:
+    made, _ = evaluated(tmp_path, dict.fromkeys(ANSWERS, "c" * 4), evaluate=EVALUATE)
+    assert len(list(students.groups(made))) == 2
+    progress = Progress()
+
+    async def examine() -> None:
+        await pipeline.examine(made, None, stop=asyncio.Event(), progress=progress)  # type: ignore[arg-type]
+
+    asyncio.run(examine())
+    assert progress.done == progress.planned
+    assert progress.planned["evaluate/tiny/base"] == 4 * 9
+=======
 async def test_all_that_will_be_asked_is_known_before_the_first_question(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -353,6 +370,7 @@ def test_large_checkpoints_are_served_one_by_one(tmp_path: Path, monkeypatch: py
     groups = list(students.groups(made))
     assert [len({arm.model.model for arm in group}) for group in groups] == [1] * 5
     assert sorted(arm.name for group in groups for arm in group) == sorted(ANSWERS)
+>>>>>>> main
 
 
 def test_a_hub_student_is_served_by_vllm_not_by_the_embedded_server(tmp_path: Path) -> None:
