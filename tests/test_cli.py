@@ -319,6 +319,21 @@ def test_an_import_that_matches_nothing_is_one_line(run: Cli, tmp_path: Path) ->
     assert_one_line(run("import", "mine.jsonl", "--arm", "mine"), 2, "--problems")
 
 
+def test_the_format_of_an_import_can_be_said_and_rows_chosen(run: Cli, tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text('{"id": "q", "question": "1?", "answer": "1"}\n')
+    rows = [{"id": "q", "custom_id": "q", "error": {}, "model": m, "output": f"It is {m}"} for m in "ab"]
+    (tmp_path / "two.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = ("import", "two.jsonl", "--arm", "mine", "--problems", "p.jsonl")
+    assert_one_line(run(*asked), 2, "jsonl and openai-batch both fit", "--format")
+    assert not (tmp_path / "runs/two").exists()
+    code, _, err = run(*asked, "--format", "jsonl", "--where", "model=b")
+    assert code == 0
+    assert "import mine: 1 new draws to 1 problems, unpriced\n" in err
+    assert_one_line(run(*asked, "--where", "model"), 2, "--where model", "KEY=VALUE")
+    failed = run(*asked, "--format", "openai-batch", "--out", "runs/failed")
+    assert_one_line(failed, 2, "two.jsonl", "all 2 rows tell of requests that failed")
+
+
 def test_an_arm_without_a_correct_row_is_skipped_with_a_line_and_never_fatal(
     run: Cli, simulated: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
 
 from toolkit import config, importing
 from toolkit.errors import InputError
-from toolkit.importing.formats import recognise
+from toolkit.importing.formats import ZSTANDARD, recognise
 from toolkit.importing.records import shares
 from toolkit.job import Job
 from toolkit.types import Usage
@@ -213,6 +214,27 @@ def test_an_inspect_log_is_read_from_json_and_from_its_zip_alike(job: Job, tmp_p
     assert tokens(job)[0] == (11, 0, 6, 3)
     again = importing.bring_in(job, tmp_path / "log.eval", "mine")
     assert (again.new, again.known, again.failed) == (0, 4, 1)
+
+
+def test_a_log_packed_by_zstandard_is_read_too(job: Job, tmp_path: Path) -> None:
+    """As inspect_ai has written .eval files since it depends on zipfile-zstd. Here only the zip's directory says so."""
+    file = tmp_path / "new.eval"
+    with zipfile.ZipFile(file, "w") as packed:
+        for s in SAMPLES[:3]:
+            text = json.dumps(s).encode()
+            packed.writestr(
+                name := f"samples/{s['id']}_epoch_1.json", pyarrow.compress(text, "zstd", asbytes=True)
+            )
+            packed.getinfo(name).compress_type, packed.getinfo(name).file_size = ZSTANDARD, len(text)
+    assert importing.bring_in(job, file, "mine").new == 3
+    assert drawn(job) == {"q-0": ["a"], "q-1": ["b"], "2": ["c"]}
+    with zipfile.ZipFile(file, "a") as packed:
+        packed.writestr("samples/9_epoch_1.json", b"no frame")
+        packed.getinfo("samples/9_epoch_1.json").compress_type = ZSTANDARD
+    with pytest.raises(
+        InputError, match=r"new.eval: samples/9_epoch_1.json cannot be read \(.*inspect log convert"
+    ):
+        importing.bring_in(job, file, "mine")
 
 
 def test_a_log_without_samples_is_one_line(job: Job, tmp_path: Path) -> None:

@@ -280,20 +280,31 @@ def status(
 @app.command(name="import")
 def import_(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE.jsonl", help="Rows with a problem id or text and an answer text.")
+        Path,
+        typer.Argument(
+            metavar="FILE", help="Our JSONL, an OpenAI batch's output, samples of lm-eval, a log of inspect."
+        ),
     ],
     arm: Annotated[str, typer.Option("--arm", metavar="NAME", help="The arm these generations belong to.")],
     run: Annotated[
         Path | None, typer.Option("--run", metavar="RUN", help="Add to this run; else a new one is made.")
     ] = None,
     problems: Annotated[str | None, typer.Option(help="Problem source of a new run.")] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(help="jsonl, openai-batch, lm-eval or inspect; else the content tells."),
+    ] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only rows that say so, such as model=m.")
+    ] = None,
     set_: Set = None,
     out: Out = None,
 ) -> None:
     """Bring in generations you already have, unpriced."""
     from toolkit import stages
 
-    stages.bring_in(file, arm, run, problems, set_ or [], out)
+    job = _job(run, set_, out) if run else stages.new_run(file, arm, problems, set_ or [], out)
+    stages.bring_in(job, file, arm, format, where or [])
 
 
 @app.command()

@@ -361,29 +361,21 @@ def resolve(job: Job, verdict: str, attempt: int | None) -> None:
     screen.say(f"{changed} uncertain attempts are now {verdict}")
 
 
-def bring_in(
-    file: Path, arm: str, run: Path | None, problems: str | None, overrides: Sequence[str], out: Path | None
-) -> None:
-    """Import generations into a run, or into a new one made for them."""
-    if run is None:
-        base = importing.new_run(file, arm, problems)
-        target = Job(
-            config.validated(Path("--problems"), base, overrides), out or Path("runs") / base["name"]
-        )
-    else:
-        target = open_run(run, overrides, out)
-    target = importing.with_arm(target, arm)
+def new_run(
+    file: Path, arm: str, problems: str | None, overrides: Sequence[str] = (), out: Path | None = None
+) -> Job:
+    """A run made for imported generations alone."""
+    base = importing.new_run(file, arm, problems)
+    run = config.validated(Path("--problems"), base, overrides)
+    return Job(run, out or Path("runs") / base["name"])
+
+
+def bring_in(job: Job, file: Path, arm: str, format: str | None = None, where: Sequence[str] = ()) -> None:
+    """Import generations into a run. `where` are conditions on a row, each KEY=VALUE."""
+    target = importing.with_arm(job, arm)
+    brought = importing.bring_in(target, file, arm, format=format, where=importing.conditions(where))
     keep(target)
-    brought = importing.bring_in(target, file, arm)
-    screen.say(
-        f"import {arm}: {brought.new} new draws to {brought.problems} problems, unpriced"
-        + (f"; {brought.known} were already there" if brought.known else "")
-        + (
-            f"; {brought.unmatched} rows match no problem of {target.run.problems.source}"
-            if brought.unmatched
-            else ""
-        )
-    )
+    screen.say(f"import {arm}: {brought.told(target.run.problems.source)}")
     screen.say(f"run directory: {target.directory}")
 
 

@@ -6,7 +6,7 @@ twice adds nothing. A file with a mistake in it brings in nothing.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -33,6 +33,16 @@ class Brought:
     problems: int  # with a draw in this file
     unmatched: int  # rows of no problem of the run
     failed: int = 0  # rows about requests that brought no answer
+
+    def told(self, source: str) -> str:
+        """In words; `source` is where the run's problems are from."""
+        rest = {
+            f"{self.known} were already there": self.known,
+            f"{self.unmatched} rows match no problem of {source}": self.unmatched,
+            f"{self.failed} rows tell of a request that failed": self.failed,
+        }
+        found = f"{self.new} new draws to {self.problems} problems, unpriced"
+        return "; ".join([found, *(words for words, count in rest.items() if count)])
 
 
 def new_run(file: Path, arm: str, source: str | None) -> dict[str, Any]:
@@ -64,6 +74,14 @@ def with_arm(job: Job, arm: str) -> Job:
     return replace(job, run=run.model_copy(update={"models": models, "arms": members}))
 
 
+def conditions(given: Iterable[str]) -> dict[str, str]:
+    """Conditions as they are typed, KEY=VALUE. Raises InputError."""
+    for condition in given:
+        if "=" not in condition:
+            raise InputError(f"--where {condition}: no condition: write KEY=VALUE, such as model=gemma-7b")
+    return {key: value for key, _, value in (condition.partition("=") for condition in given)}
+
+
 def bring_in(
     job: Job,
     file: Path,
@@ -85,6 +103,10 @@ def bring_in(
         file, format, where or {}, finder, counts
     ):  # all of it, before any is kept
         drawn[position] += 1
+    if not drawn and counts["failed"] and not counts["unmatched"]:
+        raise InputError(
+            f"{file}: all {counts['failed']} rows tell of requests that failed: nothing to import"
+        )
     if not drawn:
         raise InputError(
             f"{file}: no row matches a problem of {job.run.problems.source}: rows need {', '.join(ID_KEYS[:3])}, or the question's text"

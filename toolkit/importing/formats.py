@@ -6,14 +6,16 @@ openai-batch   the output file of a batch of OpenAI's API: `custom_id`, `respons
                (BatchRequestOutput in OpenAI's OpenAPI description 2.3.0, read at docs.rs/openai-struct, 2026-11-21)
 lm-eval        samples_*.jsonl of lm-evaluation-harness with --log_samples: `doc_id`, `doc`, `arguments`, `resps`
                (lm_eval/loggers/evaluation_tracker.py at 034ab036, read 2026-11-21)
-inspect        a log of inspect_ai, .json or .eval, a zip of samples/ID_epoch_N.json
-               (src/inspect_ai/log/_recorders/eval.py at 00e215b6, model/_model_output.py at 071c8bdf, read 2026-11-21)
+inspect        a log of inspect_ai, .json or .eval, a zip of samples/ID_epoch_N.json, deflated or zstandard
+               (src/inspect_ai/log/_recorders/eval.py at 00e215b6, model/_model_output.py at 071c8bdf, read 2026-11-21;
+               logs written by 0.3.285 are read)
 =============  ==================================================================================================
 """
 
 import gzip
 import json
 import re
+import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -25,6 +27,11 @@ from toolkit.importing.readers import ID_KEYS, READ, TEXT_KEYS
 from toolkit.importing.records import Record, first
 
 Row = tuple[str, Mapping[str, Any]]  # place, content
+
+ZSTANDARD = 93  # a method of APPNOTE.TXT 6.3.8 that zipfile knows from Python 3.14 on
+LOCAL_LENGTHS = (
+    26  # offset of the lengths of name and extra field in a member's local header, same source 4.3.7
+)
 
 _EPOCH = re.compile(r"_epoch_(\d+)\.json$")
 
@@ -137,11 +144,27 @@ def _zipped(file: Path) -> Iterator[Row]:
             raise InputError(f"{file}: a zip without samples/: give a .eval log of inspect")
         for name in sorted(names, key=lambda name: int(_EPOCH.search(name)[1])):  # type: ignore[index]
             try:
-                yield f"{file} {name}", json.loads(log.read(name))
-            except (NotImplementedError, zipfile.BadZipFile, ValueError) as error:
+                yield f"{file} {name}", json.loads(_unpacked(log, name))
+            except (NotImplementedError, zipfile.BadZipFile, OSError, ValueError) as error:
                 raise InputError(
                     f"{file}: {name} cannot be read ({error}): write it anew with `inspect log convert --to json`"
                 ) from None
+
+
+def _unpacked(log: zipfile.ZipFile, name: str) -> bytes:
+    member = log.getinfo(name)
+    if member.compress_type != ZSTANDARD:
+        return log.read(name)
+    import pyarrow  # type: ignore[import-untyped]  # comes with datasets
+
+    with Path(str(log.filename)).open("rb") as raw:
+        raw.seek(
+            member.header_offset + LOCAL_LENGTHS
+        )  # where the local header says how long the rest of it is
+        lengths = raw.read(4)
+        raw.seek(sum(struct.unpack("<HH", lengths)), 1)
+        packed = raw.read(member.compress_size)
+    return bytes(pyarrow.decompress(packed, member.file_size, codec="zstd", asbytes=True))
 
 
 def _whole(file: Path) -> Any:
