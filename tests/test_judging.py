@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -213,6 +214,22 @@ async def test_people_label_a_blind_sheet_and_their_labels_correct_the_judge(
     row = concluded["models"]["mine"]
     assert row["false_positive_rate"]["value"] == pytest.approx(1 / 3)
     assert pipeline.measure(job)["models"]["mine"]["false_positive_rate"]["value"] == pytest.approx(1 / 3)
+    stages.keep(job)
+    shown = re.sub(r"<[^>]+>|\s+", " ", stages.report(job).read_text())
+    assert (
+        "False positive rate: share of retained solutions (right final answer) whose reasoning is wrong"
+        in shown
+    )
+    assert "33.3" in shown.split("False positive rate:")[1]
+
+
+async def test_a_judge_without_a_verdict_is_said_to_label_nothing(
+    tmp_path: Path, serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = run_with(tmp_path, serve(judge_app()[0]), prompt="word-problems")  # asks for no verdict
+    auditing.conclude(job)
+    stages.audit(job, None, None, None)
+    assert "no answer of the judge ends in a verdict" in capsys.readouterr().err
 
 
 async def test_another_rubric_or_number_of_votes_is_another_judge(tmp_path: Path, serve: Serve) -> None:

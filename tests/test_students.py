@@ -1,15 +1,18 @@
 """A run's students: what they are trained, chosen and tested on, and what their scores say of themselves."""
 
+import asyncio
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from toolkit import evaluate, finetune, students
 from toolkit.errors import InputError
 from toolkit.job import Job
+from toolkit.pipeline import teaching
+from toolkit.sample import Progress, Result
 from toolkit.spec import Run
 from toolkit.types import Outcome, Verdict
 
@@ -316,6 +319,32 @@ def test_contestants_are_asked_a_few_checkpoints_at_a_time(
         n: 1 for n in asked if "greedy" in n
     }
     assert {n for name, n in asked.items() if not name.endswith("greedy")} == {4}
+
+
+async def test_all_that_will_be_asked_is_known_before_the_first_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(students, "SERVED", 2)
+    made, _ = evaluated(tmp_path, ANSWERS, evaluate=EVALUATE)
+    planned: list[int] = []
+
+    async def ask(_job: Job, _connect: Any, some: Any, *_: Any, progress: Progress, **__: Any) -> Result:
+        planned.append(sum(progress.planned.values()))
+        return Result({arm.name: 0 for arm in some}, False, False, [])
+
+    monkeypatch.setattr(teaching, "ask", ask)
+    told = await teaching.examine(made, cast("Any", None), stop=asyncio.Event(), progress=Progress())
+    assert (
+        planned == [5 * 9 * (4 + 1)] * 3
+    )  # base and two seeds of two datasets, 9 problems, 4 sampled and 1 greedy
+    assert told.missing == dict.fromkeys(ANSWERS, 0)
+
+
+async def test_what_is_there_already_is_counted_once(tmp_path: Path) -> None:
+    made, _ = evaluated(tmp_path, ANSWERS, evaluate=EVALUATE)
+    progress = Progress()
+    await teaching.examine(made, cast("Any", None), stop=asyncio.Event(), progress=progress)
+    assert progress.done.total() == sum(progress.planned.values()) == 5 * 9 * (4 + 1)
 
 
 def test_large_checkpoints_are_served_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

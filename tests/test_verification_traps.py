@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from toolkit import config, endpoints, evaluate, importing, pipeline
+from toolkit import config, endpoints, evaluate, importing, pipeline, students
 from toolkit.errors import InputError
 from toolkit.gpu import Flops
 from toolkit.job import Job
@@ -123,7 +123,7 @@ def test_filter_coverage_and_test_read_every_answer_alike(tmp_path: Path) -> Non
     with job.open() as ledger:
         (base,) = evaluate.contestants(tested, job.directory, job.template)
         row = ledger.add_arm(base.name, base.model.shown, "checkpoint", {}, base.payload_sha)
-        known = ledger.add_problems(pipeline.students.tested(job))
+        known = ledger.add_problems(students.tested(job))
         ledger.import_draws(
             row, [(p, 0, texts[0], None) for p, (_, texts) in zip(known, answers, strict=True)]
         )

@@ -180,6 +180,8 @@ def _concluded(job: Job) -> None:
     if found is None:
         screen.say(
             "audit: no labels yet: `pricematch audit RUN --sheet sheet.csv`, or a judge in the run file"
+            if job.run.judge is None
+            else "audit: no answer of the judge ends in a verdict, so it labels nothing: look at judge.prompt and judge.model"
         )
         return
     tables.audit(found)

@@ -31,6 +31,7 @@ from kill_quickstart import POLL, ROOT, Tally, bury, descendants, drawn
 SMALL = {"problems": 40, "draws": 8, "steps": 15, "save_steps": 3, "chosen_on": 16, "tested_on": 40}
 MIDDLE = 0.4  # of a stage's draws, when it is killed
 PATIENCE = 1800.0  # seconds a life may take
+LEARNED = ["prompt", "completion"]
 Key = tuple[str, str, int]  # arm, problem, index
 
 
@@ -163,9 +164,13 @@ def trainings(out: Path) -> dict[str, dict[str, Any]]:
 
 
 def rows(out: Path) -> dict[str, str]:
-    """Datasets -> the digest of their rows, in order."""
+    """Datasets -> the digest of what is learned from, in order; ledger ids beside it follow who asked first."""
+    from datasets import load_from_disk
+
     return {
-        p.name: hashlib.sha256(b"".join(f.read_bytes() for f in sorted(p.glob("*.arrow")))).hexdigest()
+        p.name: hashlib.sha256(
+            json.dumps(load_from_disk(str(p)).select_columns(LEARNED).to_list()).encode()
+        ).hexdigest()
         for p in sorted((out / "dataset").iterdir())
         if p.is_dir()
     }

@@ -142,6 +142,7 @@ def apart(what: str, path: Path, args: argparse.Namespace) -> dict[str, Any]:
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    print({"what": what} | {k: v for k, v in result.items() if k != "result"}, flush=True)
     return result
 
 

@@ -114,7 +114,11 @@ def keeper(plan: Plan, trainer: Any) -> Any:
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             here = state.global_step
             if plan.score is not None and here in plan.marks:
+                due = control.should_log
                 trainer.log({f"eval_{plan.by}": plan.score()})
+                control.should_log = (
+                    due  # logging the score took it for done: the step's loss is still to come
+                )
                 control.should_save = True
             elif plan.every and here % plan.every == 0 and here < state.max_steps:
                 control.should_save = True

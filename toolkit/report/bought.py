@@ -33,6 +33,13 @@ def _measures(facts: Facts) -> Table:
     return Table(caption, ("Measure", *arms), [row for row in rows if set(row.cells) != {figures.NONE}])
 
 
+def _computed(facts: Facts) -> str:
+    """Which terms the FLOPs hold."""
+    parts = [part for m in facts.measured.values() for part in m.get("parts") or ()]
+    more = sorted({term for part in parts for term in part.get("flops_terms") or ()})
+    return " + ".join(["2 × active parameters × output tokens", *more])
+
+
 def _wanted(facts: Facts) -> list[tuple[str, str, Callable[[str], str], bool]]:
     """(label, what it means, its cell for an arm, whether the verdict rests on it)."""
     div = facts.diversity
@@ -45,7 +52,7 @@ def _wanted(facts: Facts) -> list[tuple[str, str, Callable[[str], str], bool]]:
         ("Model", "", lambda a: findings.model_of(facts, a), False),
         ("Draws per problem", "k below; an average where outcomes decide", lambda a: _draws(facts, a), False),
         ("Spent", "dollars", lambda a: figures.usd(m(a).get("usd")) if m(a) else figures.NONE, False),
-        ("Computed", "2 × active parameters × output tokens", lambda a: figures.flops(m(a).get("flops")), False),
+        ("Computed", _computed(facts), lambda a: figures.flops(m(a).get("flops")), False),
         ("Coverage@k", "problems with a correct draw among k", lambda a: _at_k(facts, a), not adaptive),
         ("Solved", "problems with any correct draw", lambda a: figures.share(m(a).get("solved")), adaptive),
         ("Coverage@1", "a single draw is correct",
