@@ -1,6 +1,7 @@
 """Filters, caps, weights and matched controls, from a ledger to rows on disk."""
 
 import json
+import re
 import sqlite3
 from collections import Counter
 from pathlib import Path
@@ -466,6 +467,14 @@ RUN = {
 
 def run(**settings: Any) -> spec.Run:
     return validated(Path("r.yaml"), {**RUN, "dataset": settings})
+
+
+def test_the_controls_in_an_example_that_wait_for_their_comment_sign_to_go_are_valid() -> None:
+    file = Path(__file__).parents[1] / "examples" / "paper" / "math-high.yaml"
+    text, uncommented = re.subn(r"(?m)^    # (wc-[\w-]+: )", r"    \1", file.read_text())
+    made = validated(file, yaml.safe_load(text))
+    assert uncommented == 4
+    assert made.datasets()[-4:] == ["wc-low-low", "wc-high-low", "wc-on-problems-of-se", "wc-token-matched"]
 
 
 def test_a_run_knows_its_datasets_arms_first_and_loads_again_as_it_was_written() -> None:
