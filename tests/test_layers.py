@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("toolkit", "toolkit.types", "toolkit.errors", "toolkit.disks", "prompts", "toolkit.publish"),
     (
-        "toolkit.spec",
+        "toolkit.spec/*",
         "toolkit.answers",
         "toolkit.programs",
         "toolkit.majority",
