@@ -21,12 +21,23 @@ from toolkit.types import Choice, Finish, Outcome, Problem, Usage, Verdict
 PROMPT = Template("Solve it. Cost is $$1.\n$question")
 VERIFIER = ("math", "3")
 PRICE = spec.Price(input="0.3", output="2.5", date="2026-11-20", source="vendor's page")
+HALF = {"value": 0.5, "low": 0.4, "high": 0.6}
 FACTS = {
     "match": "price",
     "source": "builtin:word-problems train",
     "licence": "Apache-2.0",
     "terms": "https://vendor.example/terms",
-    "metrics": {"coverage": {"value": 0.5, "low": 0.4, "high": 0.6}},
+    "metrics": {
+        "cheap": {
+            "draws": 12,
+            "problems": 3,
+            "planned": 4,
+            "coverage": {"1": HALF, "4": HALF | {"value": 0.55}},
+            "diversity": {"4": {"unique_per_solved": {"value": 2, "low": 1.5, "high": 2.5}}},
+            "curve": [{"k": 1}],
+            "false_positive_rate": None,
+        }
+    },
 }
 
 
@@ -194,7 +205,26 @@ def test_the_card_states_spend_prices_decoding_verifier_and_matching(world: Worl
     assert header["match"] == "price"
     assert "matched by cost: equal money spent." in card
     assert "https://vendor.example/terms" in card
-    assert header["metrics"] == FACTS["metrics"]
+    assert (header["metrics"]["cheap"]["k"], header["metrics"]["cheap"]["coverage"]["value"]) == (4, 0.55)
+    assert (
+        "\n* cheap: 12 draws to 3 problems; coverage@4 55.0 % [40.0, 60.0]; 2.00 [1.50, 2.50] distinct correct "
+        "solutions@4 per solved problem; right answers by wrong reasoning: not measured\n" in card
+    )
+
+
+def test_a_price_with_tiers_and_a_fee_per_request_is_quoted_in_dollars(world: World) -> None:
+    rates = {"input": 300_000, "cached": 30_000, "output": 2_500_000, "thinking": 2_500_000}
+    above = {"128000": {kind: 2 * rate for kind, rate in rates.items()}}
+    row = {"model": "m", "date": "2026-01-02", "source": "page", "request": 10**10, "above": above, **rates}
+    price = world.ledger.add_price(row)
+    with sqlite3.connect(world.ledger.path) as db:
+        db.execute("UPDATE attempt SET price_id=?", (price,))
+    world.build()
+    assert (
+        f"flash: input $0.3, cached $0.03, output $2.5, thinking $2.5; prompts above 128,000 tokens: "
+        f"input $0.6, cached $0.06, output $5, thinking $5; $0.01 per request (2026-01-02, page; `price_id` {price})"
+        in (world.directory / "README.md").read_text()
+    )
 
 
 def test_an_unpriced_arm_says_so_instead_of_zero(world: World) -> None:

@@ -1,6 +1,7 @@
 """Filters, caps, weights and matched controls, from a ledger to rows on disk."""
 
 import json
+import re
 import sqlite3
 from collections import Counter
 from pathlib import Path
@@ -175,6 +176,13 @@ def test_keeping_every_row_weighs_problems_by_their_pass_rate_and_equal_weights_
     assert "repeated 1 to 6 times" in book.card("weak")
 
 
+def test_rows_are_matched_before_they_are_repeated_and_the_label_says_so(book: Book) -> None:
+    built = book.build(weighting="problems", controls={"few": {"from": "weak", "rows_of": "strong"}})
+    assert built["few"].distinct == built["strong"].distinct == 18
+    assert built["few"].matching == "distinct rows: as many as strong (18 against 18)"
+    assert len(set(book.per_problem("few").values())) == 1
+
+
 def test_human_solutions_can_be_added_and_are_told_apart(book: Book) -> None:
     summary = book.build(include_gold=True, per_problem=1)["strong"]
     human = [row for row in book.rows("strong") if row["verdict"] == "gold"]
@@ -310,7 +318,9 @@ def test_human_solutions_and_a_mixture_are_controls_like_any_other(book: Book) -
         p.solution for p in book.problems.values()
     ]
     assert "Human solutions (control human)" in book.card("human")
-    assert "cost not priced" in book.card("human")
+    assert "as right as their source" in book.card("human")
+    assert "Correct" not in book.card("human")
+    assert "People wrote the solutions; no draw was paid for." in book.card("human")
     assert built["both"].rows == built["weak"].rows + built["strong"].rows
     assert book.per_problem("both")["p00"] == 8
 
@@ -457,6 +467,14 @@ RUN = {
 
 def run(**settings: Any) -> spec.Run:
     return validated(Path("r.yaml"), {**RUN, "dataset": settings})
+
+
+def test_the_controls_in_an_example_that_wait_for_their_comment_sign_to_go_are_valid() -> None:
+    file = Path(__file__).parents[1] / "examples" / "paper" / "math-high.yaml"
+    text, uncommented = re.subn(r"(?m)^    # (wc-[\w-]+: )", r"    \1", file.read_text())
+    made = validated(file, yaml.safe_load(text))
+    assert uncommented == 4
+    assert made.datasets()[-4:] == ["wc-low-low", "wc-high-low", "wc-on-problems-of-se", "wc-token-matched"]
 
 
 def test_a_run_knows_its_datasets_arms_first_and_loads_again_as_it_was_written() -> None:

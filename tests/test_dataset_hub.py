@@ -112,7 +112,7 @@ def test_every_dataset_with_rows_is_a_configuration_of_one_private_repository(
     )
     assert hub.created["visibility"] == "private"
     assert hub.tokens == {"Bearer hf_secret0123"}
-    parts = {"README.md", "data.jsonl", "data.parquet", "summary.json"}
+    parts = {"README.md", "data.jsonl", "data.parquet", "sft.yaml", "summary.json"}
     assert set(hub.files) == {"README.md"} | {f"{arm}/{part}" for arm in ("cheap", "human") for part in parts}
     header = yaml.safe_load(hub.files["README.md"].decode().split("---\n")[1])
     assert header["configs"] == [

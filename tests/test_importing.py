@@ -256,6 +256,15 @@ def test_rows_can_be_chosen_by_a_value(job: Job, tmp_path: Path) -> None:
     assert drawn(job) == {"q-0": ["b5"]}
 
 
+def test_answers_of_several_models_in_one_arm_are_not_brought_in_unsaid(job: Job, tmp_path: Path) -> None:
+    rows = [{"id": "q-0", "model": m, "response": m} for m in "aab"]
+    said = importing.bring_in(job, lines(tmp_path / "r.jsonl", rows), "mine").told("p")
+    assert (
+        said
+        == "3 new draws to 1 problems, unpriced, of 2 models together: --where model=NAME takes those of one"
+    )
+
+
 def test_a_mistake_in_the_last_line_brings_in_nothing(job: Job, tmp_path: Path) -> None:
     rows = [{"id": "q-0", "response": "a"}] * 3 + [{"id": "q-1", "response": 5}]
     with pytest.raises(InputError, match="line 4: no answer text"):
@@ -304,6 +313,6 @@ def test_real_answers_of_six_models_are_imported_from_a_packed_file(shared: Path
     brought = importing.bring_in(job, replay, "gemma-7b", where={"model": "gemma-7b"})
     with gzip.open(replay, "rt") as rows:
         mine = [row for row in map(json.loads, rows) if row["model"] == "gemma-7b"]
-    assert brought == importing.Brought(new=len(mine), known=0, problems=2500, unmatched=0)
+    assert brought == importing.Brought(new=len(mine), known=0, problems=2500, unmatched=0, models=1)
     first = next(row["response"] for row in mine if row["idx"] == 0)
     assert drawn(job)["0"][0] == first

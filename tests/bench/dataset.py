@@ -2,20 +2,25 @@
 
 A synthetic ledger of N correct draws, 50 to a problem, 60 words each, is written first and not counted. The
 test set of the contamination check is the folder of real data's MATH test, where there is one, else synthetic.
-CPU seconds are what to compare; wall seconds depend on who else is at work. Peak memory counts the pages of
-the mapped Arrow file, which the system may take back.
+CPU seconds are what to compare; wall seconds depend on who else is at work. `peak_mb` counts the pages of
+mapped files, such as the Arrow file's, which the system may take back; `own_mb` are those it may not, looked at
+ten times a second.
 
     python tests/bench/dataset.py [--rows 100000] [--only plain checked]
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import random
+import re
 import resource
 import sqlite3
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -104,9 +109,10 @@ def build(folder: Path, problems: list[Problem], settings: dict[str, Any]) -> di
             reader, known, Template("$question"), ("math", "1"), spec.Dataset.model_validate(settings)
         )
         wall, cpu = time.monotonic(), time.process_time()
-        (made,) = dataset.build(material, {"arm": [dataset.Drawn(1)]}, folder / "dataset", lambda _: {})
+        with watched() as own:
+            (made,) = dataset.build(material, {"arm": [dataset.Drawn(1)]}, folder / "dataset", lambda _: {})
     seconds = {"cpu_s": round(time.process_time() - cpu, 1), "wall_s": round(time.monotonic() - wall, 1)}
-    return {"settings": settings, "rows": made.rows, **seconds, "peak_mb": peak_mb()}
+    return {"settings": settings, "rows": made.rows, **seconds, "peak_mb": peak_mb(), "own_mb": max(own)}
 
 
 def check(folder: Path, problems: list[Problem], test: Path) -> dict[str, Any]:
@@ -129,6 +135,29 @@ def check(folder: Path, problems: list[Problem], test: Path) -> dict[str, Any]:
         "texts_per_cpu_s": round(len(texts) / (total - built)),
         "hits": hits,
     }
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[list[int]]:
+    """Memory of this process that belongs to no file, in MB, as it was while the block ran."""
+    seen, done = [own_mb()], threading.Event()
+
+    def look() -> None:
+        while not done.wait(0.1):
+            seen.append(own_mb())
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        watcher.join()
+
+
+def own_mb() -> int:
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(re.search(r"RssAnon:\s+(\d+)", status)[1]) // 1024  # type: ignore[index]
 
 
 def peak_mb() -> int:

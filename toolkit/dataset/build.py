@@ -13,7 +13,7 @@ from toolkit.dataset.rows import measure
 from toolkit.dataset.screen import Removed, Screen
 from toolkit.dataset.select import Candidates, Ints, Mask
 from toolkit.errors import InputError
-from toolkit.spec import GOLD, Control
+from toolkit.spec import GOLD, Control, Dataset
 
 NO_CORRECT_DRAW = "no correct draw"
 NOTHING = {
@@ -180,7 +180,7 @@ def _match(material: Material, chosen: Chosen, control: Control, made: Mapping[s
     by_rows = control.rows_of is not None
     weight = np.ones(len(chosen.rows), np.int64) if by_rows else measure(material, chosen.rows)
     wanted = len(other.rows) if by_rows else int(measure(material, other.rows).sum())
-    unit = "rows" if by_rows else _unit(material.spec.tokens)
+    unit = _unit(material.spec, by_rows)
     if weight.sum() < wanted:
         chosen.skipped = f"{int(weight.sum())} {unit} are fewer than the {wanted} of {other.recipe.name}: match {other.recipe.name} to it instead"
         return
@@ -191,8 +191,10 @@ def _match(material: Material, chosen: Chosen, control: Control, made: Mapping[s
     )
 
 
-def _unit(tokens: str) -> str:
-    return tokens if tokens in ("characters", "words") else f"tokens of {tokens}"
+def _unit(spec: Dataset, by_rows: bool) -> str:
+    if by_rows:  # repeats of rows come later, and are not matched
+        return "distinct rows" if spec.weighting == "problems" else "rows"
+    return spec.tokens if spec.tokens in ("characters", "words") else f"tokens of {spec.tokens}"
 
 
 def _told(counted: Mapping[str, int]) -> str:

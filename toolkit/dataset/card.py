@@ -2,18 +2,21 @@
 
 import json
 import string
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 import yaml
 
 from toolkit import spec
-from toolkit.cost import to_usd
+from toolkit.cost import KINDS, to_usd
 from toolkit.dataset.build import Chosen
 from toolkit.dataset.material import Material
+from toolkit.dataset.measured import in_short, sentence
+from toolkit.dataset.screen import named
 from toolkit.dataset.summary import Summary
 from toolkit.ledger import Reader
+from toolkit.types import PICO
 
 TRAIN = "trl sft --config sft.yaml --model_name_or_path MODEL --output_dir STUDENT"
 TOTALS = (
@@ -24,6 +27,21 @@ TOTALS = (
     "output",
     "thinking",
 )  # of an arm's usage, besides its cost
+ELSEWHERE = (  # facts that have a sentence of their own
+    *(
+        "rows",
+        "problems",
+        "arms",
+        "human",
+        "distinct",
+        "copies",
+        "matching",
+        "matched",
+        "spend_usd",
+        "prices",
+    ),
+    *("match", "metrics", "source", "licence", "terms"),
+)
 MEANING = {
     "verified": '"Correct" means that the final answer matched the gold answer according to verifier $verifier; the '
     "reasoning itself was not checked.",
@@ -35,11 +53,16 @@ MEANING = {
     "35 per problem of a weaker model taught less than 5 did, so no more than $cap per problem are kept here.",
 }
 
+HUMAN_MEANING = (
+    "The solutions came with the problems, and are as right as their source: nothing was verified."
+)
+
 
 def card(material: Material, chosen: Chosen, summary: Summary, facts: Mapping[str, Any]) -> str:
     """The whole README.md. `facts` is what it should say beyond the ledger: run, source, licence, terms and the like."""
     made = _made(material, chosen, summary)
     told = json.loads(json.dumps(dict(facts), default=str))
+    told["metrics"] = {arm: in_short(found) for arm, found in (told.get("metrics") or {}).items() if found}
     header = {
         "license": "other",
         "license_name": "see-terms",
@@ -47,7 +70,8 @@ def card(material: Material, chosen: Chosen, summary: Summary, facts: Mapping[st
         "configs": [{"config_name": "default", "data_files": "data.parquet"}],
         "pricematch": {"arm": summary.arm, **made, **told},
     }
-    meaning = string.Template(MEANING[material.spec.filter])
+    meaning = string.Template(HUMAN_MEANING if made["provider"] == "none" else MEANING[material.spec.filter])
+    described = {k: v for k, v in (made | told).items() if v and k not in ELSEWHERE}
     return CARD.substitute(
         header=yaml.safe_dump(header, sort_keys=False, allow_unicode=True).rstrip(),
         title=_title(summary, made),
@@ -56,15 +80,14 @@ def card(material: Material, chosen: Chosen, summary: Summary, facts: Mapping[st
         meaning=meaning.substitute(verifier=made["verifier"], cap=material.spec.cap) + _also(summary),
         spend=_spent(made),
         matching=summary.matching,
-        prices="\n".join(f"* {_line(price)}" for price in made["prices"]) or "* none: not priced",
+        prices=_listed(_price(price) for price in made["prices"]) or "* none: not priced",
+        measured=_listed(sentence(arm, short) for arm, short in told["metrics"].items()) or "* not measured",
         contamination=_contamination(material.spec, chosen),
         train=TRAIN,
-        facts="\n".join(
-            f"* {key}: {_line(value)}" for key, value in (made | told).items() if key != "prices"
-        ),
-        source=_line(told.get("source", "not stated")),
-        licence=_line(told.get("licence", "not stated: see the source")),
-        terms=_line(told.get("terms", "not stated: see the provider's terms of use")),
+        facts=_listed(f"{key}: {_line(value)}" for key, value in described.items()),
+        source=_line(told.get("source") or "not stated"),
+        licence=_line(told.get("licence") or "not stated: see the source"),
+        terms=_line(told.get("terms") or "not stated: see the provider's terms of use"),
     )
 
 
@@ -95,7 +118,11 @@ def _made(material: Material, chosen: Chosen, summary: Summary) -> dict[str, Any
         "weighting": material.spec.weighting,
         "spend_usd": None if not costs or None in costs else to_usd(sum(costs)),
         "usage": {key: sum(arm["usage"][key] for arm in arms) for key in TOTALS},
-        "prices": [price for part in chosen.recipe.parts for price in _prices(material.reader, part.row)],
+        "prices": [
+            price | {"model": arm["model"]}
+            for part, arm in zip(chosen.recipe.parts, arms, strict=True)
+            for price in _prices(material.reader, part.row)
+        ],
     }
 
 
@@ -137,7 +164,10 @@ def _also(summary: Summary) -> str:
 
 
 def _spent(made: Mapping[str, Any]) -> str:
-    return "not priced" if made["spend_usd"] is None else f"${made['spend_usd']:,.6f}"
+    if made["provider"] == "none":
+        return "People wrote the solutions; no draw was paid for."
+    spent = "not priced" if made["spend_usd"] is None else f"${made['spend_usd']:,.6f}"
+    return f"All draws of this dataset's arms, the incorrect ones included, cost {spent}."
 
 
 def _contamination(spec: spec.Dataset, chosen: Chosen) -> str:
@@ -146,7 +176,7 @@ def _contamination(spec: spec.Dataset, chosen: Chosen) -> str:
         return "Not checked against any test set."
     rows = sum(line["rows"] for line in lines)
     return (
-        f"Checked against {', '.join(spec.decontaminate)}: {len(lines):,} overlaps, {rows:,} rows removed. "
+        f"Checked against {', '.join(map(named, spec.decontaminate))}: {len(lines):,} overlaps, {rows:,} rows removed. "
         "What was removed and why is in `removed.jsonl`."
     )
 
@@ -160,15 +190,42 @@ def _prices(reader: Reader, arm_id: int) -> list[dict[str, Any]]:
     return [{"price_id": key, **_dollars_per_million(json.loads(text))} for key, text in rows]
 
 
-def _dollars_per_million(row: dict[str, Any]) -> dict[str, Any]:
-    """A price row of the ledger (picodollars per token) as prices are quoted."""
-    return {k: v / 10**6 if isinstance(v, int) else v for k, v in row.items()}
+def _dollars_per_million(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A price row of the ledger (picodollars per token, and per request) in dollars, as prices are quoted."""
+    quoted: dict[str, Any] = {k: v / 10**6 if k in KINDS else v for k, v in row.items()}
+    if "request" in row:
+        quoted["request"] = row["request"] / PICO
+    if "above" in row:
+        quoted["above"] = {tokens: _dollars_per_million(rates) for tokens, rates in row["above"].items()}
+    return quoted
+
+
+def _price(price: Mapping[str, Any]) -> str:
+    tiers = [
+        f"prompts above {int(n):,} tokens: {_kinds(rates)}" for n, rates in price.get("above", {}).items()
+    ]
+    each = [f"${price['request']:g} per request"] if "request" in price else []
+    told = "; ".join([_kinds(price), *tiers, *each])
+    return f"{price['model']}: {told} ({price['date']}, {price['source']}; `price_id` {price['price_id']})"
+
+
+def _kinds(rates: Mapping[str, Any]) -> str:
+    return ", ".join(f"{kind} ${rates[kind]:g}" for kind in KINDS if kind in rates)
+
+
+def _listed(lines: Iterable[str]) -> str:
+    return "\n".join(f"* {line}" for line in lines)
 
 
 def _line(value: Any) -> str:
     """Any fact on one line."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{k} {_line(v)}" for k, v in value.items() if v is not None) or "none"
+        told = {
+            k: f"({_line(v)})" if isinstance(v, Mapping) else _line(v)
+            for k, v in value.items()
+            if v is not None
+        }
+        return ", ".join(f"{k} {v}" for k, v in told.items()) or "none"
     if isinstance(value, list | tuple):
         return "; ".join(_line(v) for v in value) or "none"
     return "none" if value is None else " ".join(str(value).split())
@@ -188,12 +245,19 @@ $meaning
 
 ## Spend
 
-All draws of this dataset's arms, the incorrect ones included, cost $spend. Held equal with the others of its run:
-matched by $matching.
+$spend
+
+Held equal with the others of its run: matched by $matching.
 
 Prices, in dollars per million tokens:
 
 $prices
+
+## What was measured
+
+Over all draws of the run, with 95 % intervals over problems:
+
+$measured
 
 ## Contamination
 

@@ -10,7 +10,7 @@ import yaml
 from toolkit.dataset.summary import Summary
 from toolkit.errors import InputError, Refused, redact
 
-FILES = ("README.md", "data.parquet", "data.jsonl", "removed.jsonl", "summary.json")
+FILES = ("README.md", "data.parquet", "data.jsonl", "removed.jsonl", "sft.yaml", "summary.json")
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # environment variables; a token stands nowhere else
 
 

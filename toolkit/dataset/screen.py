@@ -120,6 +120,11 @@ def questions(source: str) -> Iterable[Question]:
     return [Question(source, p.id, p.question) for p in loaded.problems]
 
 
+def named(source: str) -> str:
+    """A test set as a reader elsewhere should know it: of a path on this machine the folder and the file."""
+    return "/".join(Path(source).parts[-2:]) if Path(source).is_absolute() else source
+
+
 def _of_file(source: str) -> list[Question]:
     found = []
     for number, (place, row) in enumerate(problems.file_rows(Path(source)), 1):
@@ -131,7 +136,7 @@ def _of_file(source: str) -> list[Question]:
         given = next(
             (row[key] for key in ("id", "idx", "unique_id", "task_id") if row.get(key) is not None), number
         )
-        found.append(Question(source, str(given), text))
+        found.append(Question(named(source), str(given), text))
     if not found:
         raise InputError(f"dataset.decontaminate: {source}: no rows in it: name a test set, or leave it out")
     return found

@@ -7,7 +7,7 @@ twice adds nothing. A file with a mistake in it brings in nothing.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from toolkit.errors import InputError
 from toolkit.importing.formats import FITS, records
 from toolkit.importing.readers import ID_KEYS
-from toolkit.importing.records import Finder, shares
+from toolkit.importing.records import Finder, Record, shares
 from toolkit.job import Job
 from toolkit.spec import Mixture, Model
 from toolkit.types import Usage
@@ -26,6 +26,15 @@ CHUNK = 5000  # draws in memory at once
 Answer = tuple[int, int, str, Usage | None]  # problem, index, text, usage
 
 
+@dataclass(slots=True)
+class Seen:
+    """What a reading of the file came across besides answers."""
+
+    failed: int = 0  # rows
+    unmatched: int = 0  # rows
+    models: set[str | None] = field(default_factory=set)
+
+
 @dataclass(frozen=True, slots=True)
 class Brought:
     new: int
@@ -33,6 +42,7 @@ class Brought:
     problems: int  # with a draw in this file
     unmatched: int  # rows of no problem of the run
     failed: int = 0  # rows about requests that brought no answer
+    models: int = 0  # that rows of our own form name
 
     def told(self, source: str) -> str:
         """In words; `source` is where the run's problems are from."""
@@ -42,6 +52,8 @@ class Brought:
             f"{self.failed} rows tell of a request that failed": self.failed,
         }
         found = f"{self.new} new draws to {self.problems} problems, unpriced"
+        if self.models > 1:
+            found += f", of {self.models} models together: --where model=NAME takes those of one"
         return "; ".join([found, *(words for words, count in rest.items() if count)])
 
 
@@ -95,45 +107,42 @@ def bring_in(
     `format` is one of FORMATS, None where the content shall tell. `where` takes only the rows that have these
     values under these keys, such as {"model": "gemma-7b"}.
     """
-    finder = Finder(job.problems)
+    finder, seen = Finder(job.problems), Seen()
     (one,) = (a for a in job.arms() if a.name == arm)
-    counts = Counter[str]()
-    drawn = Counter[int]()
-    for position, _, _, _ in _answers(
-        file, format, where or {}, finder, counts
-    ):  # all of it, before any is kept
-        drawn[position] += 1
-    if not drawn and counts["failed"] and not counts["unmatched"]:
-        raise InputError(
-            f"{file}: all {counts['failed']} rows tell of requests that failed: nothing to import"
-        )
+
+    def read(seen: Seen) -> Iterator[Answer]:
+        return _answers(records(file, format, where or {}), finder, seen)
+
+    drawn = Counter(position for position, *_ in read(seen))  # all of it, before any is kept
     if not drawn:
-        raise InputError(
-            f"{file}: no row matches a problem of {job.run.problems.source}: rows need {', '.join(ID_KEYS[:3])}, or the question's text"
-        )
+        raise InputError(f"{file}: {_nothing(seen, job.run.problems.source)}")
     with job.open() as ledger:
         ids = ledger.add_problems(job.problems)
         row_id = ledger.add_arm(arm, one.model.model, "imported", {}, one.payload_sha)
-        answers = _answers(file, format, where or {}, finder, Counter())
-        new = 0
+        answers, new = read(Seen()), 0
         while chunk := [(ids[at], idx, text, usage) for at, idx, text, usage in islice(answers, CHUNK)]:
             new += ledger.import_draws(row_id, chunk)
-    return Brought(new, drawn.total() - new, len(drawn), counts["unmatched"], counts["failed"])
+    return Brought(new, drawn.total() - new, len(drawn), seen.unmatched, seen.failed, len(seen.models))
 
 
-def _answers(
-    file: Path, format: str | None, where: Mapping[str, str], finder: Finder, counts: Counter[str]
-) -> Iterator[Answer]:
-    """Every answer with the position of its problem; `counts` learns of the rows that bring none."""
+def _answers(rows: Iterable[Record], finder: Finder, seen: Seen) -> Iterator[Answer]:
+    """Every answer with the position of its problem; `seen` learns of the rest."""
     drawn: Counter[int] = Counter()
-    for record in records(file, format, where):
+    for record in rows:
         if record.failed:
-            counts["failed"] += 1
+            seen.failed += 1
             continue
         position = finder.position(record)
         if position is None:
-            counts["unmatched"] += 1
+            seen.unmatched += 1
             continue
+        seen.models |= {record.model} - {None}
         for text, usage in zip(record.texts, shares(record.usage, len(record.texts)), strict=True):
             yield position, drawn[position], text, usage
             drawn[position] += 1
+
+
+def _nothing(seen: Seen, source: str) -> str:
+    if seen.failed and not seen.unmatched:
+        return f"all {seen.failed} rows tell of requests that failed: nothing to import"
+    return f"no row matches a problem of {source}: rows need {', '.join(ID_KEYS[:3])}, or the question's text"

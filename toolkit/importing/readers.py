@@ -32,6 +32,7 @@ def _plain(place: str, row: Mapping[str, Any]) -> Record:
         openai_usage(row.get("usage")),
         ids,
         question if isinstance(question, str) else None,
+        model=str(row["model"]) if row.get("model") is not None else None,
     )
 
 

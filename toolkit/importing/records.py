@@ -18,6 +18,7 @@ class Record:
     question: str | None = None
     position: str | None = None  # in the file's own list of problems: counts only if `asked` has the question
     asked: str | None = None  # the whole prompt
+    model: str | None = None  # that wrote it, as the row says
     failed: bool = False  # a row about a request that brought no answer
 
 
