@@ -70,6 +70,27 @@ def test_of_equal_rates_the_smaller_wins_and_a_diverged_one_never() -> None:
     assert search.outcome([{"skipped": "no row"}]) is None
 
 
+@pytest.mark.parametrize("by", ["loss", "pass@1"])
+def test_gone_on_from_a_scored_checkpoint_every_step_tells_the_loss_it_would_have_told(
+    by: str, student: Path, dataset: Path, tmp_path: Path, problems: Path
+) -> None:
+    settings = GRID.model_copy(update={"learning_rates": (), "learning_rate": 1e-2, "select_by": by})
+    whole, stopped = (
+        job(student, dataset, tmp_path / name, problems, settings) for name in ("whole", "stopped")
+    )
+
+    def stop(step: int, steps: int, loss: float) -> None:
+        if step == 10:  # scored checkpoints are at 4, 8 and 12
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        finetune.train(stopped, stop)
+    told = finetune.train(stopped)
+    assert told["resumed_from"] == 8
+    assert told["losses"] == finetune.train(whole)["losses"]
+    assert len(told["losses"]) == 12
+
+
 def test_the_checkpoint_that_did_best_on_validation_is_kept(
     student: Path, dataset: Path, tmp_path: Path, problems: Path
 ) -> None:
