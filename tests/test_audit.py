@@ -248,7 +248,9 @@ def test_a_judge_narrows_the_interval_as_much_as_its_skill_allows(ledger: Ledger
         arm = audit.conclude(key, human, judge)["models"]["cheap"]
         together, alone = arm["false_positive_rate"], arm["human"]["rate"]
         ratios.append((together["high"] - together["low"]) / (alone["high"] - alone["low"]))
-    assert np.mean(ratios) < 0.85  # a control variate with this correlation: sqrt(1 - 0.57 x (1 - 150/400)) = 0.80
+    assert (
+        np.mean(ratios) < 0.85
+    )  # a control variate with this correlation: sqrt(1 - 0.57 x (1 - 150/400)) = 0.80
 
 
 def test_an_arm_that_people_did_not_label_is_corrected_by_what_they_labelled_of_another(
