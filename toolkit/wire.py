@@ -55,9 +55,10 @@ class Wire:
             call.method,
             _url(call.url),
             headers=_sent_headers(tuple(call.headers.items())),
-            content=call.body,
+            stream=httpx.ByteStream(call.body),  # `content=` would add headers that aiohttp adds anyway
             extensions=self._extensions,
         )
+        request.read()  # so that it is sent whole, with its length
         request.headers.encoding = "utf-8"  # else it is guessed anew from every name and value
         try:
             async with asyncio.timeout(self._timeout):
@@ -65,8 +66,9 @@ class Wire:
                 headers = _headers(response)
                 try:
                     body = await _read(response, packed="content-encoding" in headers)
-                finally:
+                except BaseException:  # read to its end, it has given its connection back
                     await response.aclose()
+                    raise
         except (TimeoutError, httpx.RequestError, httpx.StreamError, aiohttp.ClientError) as error:
             raise self._failure(call, error) from error
         return HttpReply(response.status_code, headers, body)

@@ -53,15 +53,13 @@ class Books:
 
     def settle(self, db: sqlite3.Connection, attempt: int, answer: Settlement) -> None:
         """The cost replaces the reservation, the choices become draws."""
-        arm, problem, first, n, reserved = db.execute(
-            "SELECT arm, problem, first_index, n, reserved_pico FROM attempt WHERE id=?", (attempt,)
-        ).fetchone()
         u = answer.usage
         tokens = (u.prompt, u.cached, u.output, u.thinking, u.source) if u else (None,) * 5
         effective = json.dumps(answer.effective, sort_keys=True) if answer.effective else None
-        db.execute(
+        arm, problem, first, n, reserved = db.execute(
             "UPDATE attempt SET state='settled', cost_pico=?, prompt=?, cached=?, output=?, thinking=?, "
-            "usage_source=?, http_status=?, request_id=?, model_version=?, effective_json=?, ended=? WHERE id=?",
+            "usage_source=?, http_status=?, request_id=?, model_version=?, effective_json=?, ended=? WHERE id=? "
+            "RETURNING arm, problem, first_index, n, reserved_pico",
             (
                 answer.cost_pico,
                 *tokens,
@@ -72,7 +70,7 @@ class Books:
                 self._clock(),
                 attempt,
             ),
-        )
+        ).fetchone()
         insert_draws(db, attempt, arm, problem, first, answer.choices[:n])
         self.spend = self.spend.plus(reserved=-(reserved or 0), settled=answer.cost_pico or 0)
 

@@ -72,8 +72,8 @@ class Gauges:
 
     def expected(self, load: Load) -> Amounts:
         """The load as requests before it turned out."""
-        scaled = Load(load.input * self._ratio[INPUT], load.output * self._ratio[OUTPUT], load.pico)
-        return scaled.amounts
+        read, written = load.input * self._ratio[INPUT], load.output * self._ratio[OUTPUT]
+        return 1.0, read + written, read, written, float(load.pico)
 
     def wait(self, amounts: Amounts, in_flight: int, now: float) -> float:
         """Seconds until every window has room, for what is out now and this one even if they run long."""

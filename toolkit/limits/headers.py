@@ -12,6 +12,12 @@ from datetime import datetime
 
 QUANTITIES = ("requests", "tokens", "input-tokens", "output-tokens")
 PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-")
+# (quantity, its limit, what remains, when it resets), as either kind of vendor names them
+_NAMES = tuple(
+    (quantity, *(pattern.format(word) for word in ("limit", "remaining", "reset")))
+    for quantity in QUANTITIES
+    for pattern in (f"x-ratelimit-{{0}}-{quantity}", f"anthropic-ratelimit-{quantity}-{{0}}")
+)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _PART = re.compile(r"([0-9.]+)(ms|s|m|h|d)")
 
@@ -28,14 +34,10 @@ class Stated:
 def stated(headers: Mapping[str, str], wall: float) -> dict[str, Stated]:
     """The limits by quantity; `wall` is now, in seconds since the epoch."""
     found = {}
-    for quantity in QUANTITIES:
-        for pattern in ("x-ratelimit-{0}-" + quantity, f"anthropic-ratelimit-{quantity}-{{0}}"):
-            limit = _number(headers.get(pattern.format("limit")))
-            if limit:
-                remaining = _number(headers.get(pattern.format("remaining")))
-                found[quantity] = Stated(
-                    limit, remaining, seconds(headers.get(pattern.format("reset"), ""), wall)
-                )
+    for quantity, limit, remaining, reset in _NAMES:
+        if limit in headers and (most := _number(headers[limit])):
+            left = _number(headers.get(remaining))
+            found[quantity] = Stated(most, left, seconds(headers.get(reset, ""), wall))
     return found
 
 
