@@ -200,6 +200,35 @@ def test_estimate_asks_nobody_and_writes_nothing(run: Cli, simulated: dict[str, 
     assert sorted(p for p in tmp_path.rglob("*") if p.name != "run-file.yaml") == before
 
 
+NOWHERE = "http://127.0.0.1:9/v1"
+
+
+def test_estimate_needs_no_download_where_the_number_of_problems_is_known(
+    run: Cli, simulated: dict[str, Any], tmp_path: Path
+) -> None:
+    price = {"input": 1, "output": 1}
+    models = {"cheap": {"provider": "openai_compatible", "model": "m", "base_url": NOWHERE, "price": price}}
+    source = {"source": "openai/gsm8k", "split": "train", "offset": 7000}
+    file = write(tmp_path, simulated | {"problems": source, "models": models})
+    code, out, err = run("estimate", str(file), "--usd", "1", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert any("was not read: 473 questions" in note for note in found["notes"])
+    cheap = found["models"]["cheap"]
+    assert cheap["draws"] == 473 * cheap["draws_per_problem"]
+    assert cheap["usd"] <= 1 < cheap["usd"] + 473 * cheap["usd_per_draw"]
+    assert cheap["prompt_tokens"] > 235 / 4  # the question and what stands around it
+
+
+def test_estimate_reads_a_data_set_of_unknown_size_and_says_where_it_cannot(
+    run: Cli, simulated: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    file = write(tmp_path, simulated | {"problems": {"source": "nobody/nothing"}})
+    assert_one_line(run("estimate", str(file), "--usd", "1"), 2, "nobody/nothing")
+    assert run("estimate", str(file), "--usd", "1", "--set", "problems.limit=50")[0] == 0
+
+
 def test_prices_lists_dated_rows_and_refuses_an_unknown_model(run: Cli) -> None:
     code, out, _ = run("prices", "gemini-1.5-pro", "--json")
     rows = json.loads(out)

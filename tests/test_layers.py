@@ -44,6 +44,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "toolkit.policies/*",
         "toolkit.arms",
         "toolkit.gpu",
+        "toolkit.typical",
         "toolkit.bills",
         "toolkit.price_check",
         "toolkit.repricing",

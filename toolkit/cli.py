@@ -5,6 +5,7 @@ Heavy imports stay inside the verbs: `--help` costs next to nothing.
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -79,11 +80,11 @@ def estimate(
     set_: Set = None,
     as_json: AsJson = False,
 ) -> None:
-    """What a budget buys, from the catalog alone: no model is asked, nothing is written."""
+    """What a budget buys, from the catalog alone: no model is asked, nothing is downloaded or written."""
     from toolkit import planning, tables
 
     budget = [f"budget={{usd: {usd}, match: price}}"] if usd is not None else []
-    made = planning.make_plan(_job(run, [*(set_ or []), *budget], None))
+    made = planning.make_plan(replace(_job(run, [*(set_ or []), *budget], None), offline=True))
     tables.plan(
         made, as_json=as_json, heading="Estimate (from prices and expected lengths; nothing was measured)"
     )

@@ -47,6 +47,11 @@ def load(spec: Problems) -> Loaded:
     return _collect(rows, spec)
 
 
+def from_hub(spec: Problems) -> bool:
+    """Would it have to be downloaded?"""
+    return spec.source != BUILTIN and not _is_file(spec.source)
+
+
 def _is_file(source: str) -> bool:
     return source.endswith((".jsonl", ".json", ".jsonl.gz")) or Path(source).is_file()
 
