@@ -11,7 +11,7 @@ import pytest
 
 from toolkit import config, endpoints, outlook, pipeline, planning, rounds, stages
 from toolkit.errors import InputError
-from toolkit.job import Job
+from toolkit.job import PILOT, Job
 from toolkit.sample import Progress, Result
 from toolkit.serve.openai_format import Tally
 from toolkit.serve.simulate import create_app
@@ -113,14 +113,32 @@ async def test_the_plan_after_a_pilot_uses_what_it_measured_and_says_so(tmp_path
     assert after.parts["weak"].draws_per_problem > before.parts["weak"].draws_per_problem  # 256 were assumed
 
 
-async def test_a_pilot_keeps_to_its_share_of_the_budget(tmp_path: Path, serve: Serve) -> None:
+async def test_a_pilot_draws_on_as_many_problems_as_its_share_of_the_budget_buys(
+    tmp_path: Path, serve: Serve
+) -> None:
+    root = serve(world())
+    wanted = {"draws": 4, "problems": 40, "share": 0.5}
+    arms = {"weak": ["weak"], "strong": ["strong"]}
+    run = pipeline.fitted(job(tmp_path, root, arms, known=True, usd=0.06, pilot=wanted))
+    fits = run.run.budget.pilot
+    assert fits is not None
+    each = sum(c.usd_pico(4, 1) or 0 for c in planning.candidates(run))
+    assert fits.problems * each <= 0.9 * 0.5 * 0.06 * PICO < (fits.problems + 1) * each
+    assert 20 <= fits.problems < 40
+    run = await piloted(run)
+    assert stats(root)["draws"] == fits.problems * 4 * 2
+    content = run.read(PILOT)
+    assert content is not None
+    assert content["problems"] == fits.problems
+    assert pipeline.fitted(run).run == run.run  # it fits now
+
+
+async def test_a_pilot_of_a_handful_of_problems_is_refused(tmp_path: Path, serve: Serve) -> None:
     run = job(
         tmp_path, serve(world()), {"weak": ["weak"]}, pilot={"draws": 30, "problems": 40, "share": 0.01}
     )
-    with pytest.raises(
-        InputError, match=r"budget\.pilot: 30 draws .* the pilot's share of the budget \(1%\)"
-    ):
-        await done(pipeline.pilot, run)
+    with pytest.raises(InputError, match=r"30 draws .* to 20 problems .* share of the budget \(1%\)"):
+        pipeline.fitted(run)
 
 
 async def test_unused_pilot_draws_are_paid_from_the_budget_before_it_is_split(

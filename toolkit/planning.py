@@ -149,7 +149,8 @@ def _unused_pilot(job: Job, made: Plan) -> int:
     wanted, rounds = job.run.budget.pilot, job.run.sampling.rounds
     if wanted is None:
         return 0
-    problems, total = min(wanted.problems, len(job.problems)), Fraction(0)
+    problems = min((job.read(PILOT) or {}).get("problems", wanted.problems), len(job.problems))
+    total = Fraction(0)
     for part in made.parts.values():
         drawn, needed = (part.candidate.usd_pico(k, rounds) for k in (wanted.draws, part.draws_per_problem))
         unused = wanted.draws > part.draws_per_problem and not part.candidate.free

@@ -90,6 +90,7 @@ def pilot(job: Job, draws: int | None = None) -> Job:
         keep(job)
     if job.run.budget.pilot is None or pipeline.piloted(job):
         return job
+    job = _with_fitted_pilot(job)
     result = _asking(job, "pilot", pipeline.pilot)
     if result.interrupted:
         finish(result)
@@ -106,6 +107,15 @@ def _with_pilot(job: Job, draws: int) -> Job:
     wanted = (job.run.budget.pilot or Pilot()).model_copy(update={"draws": draws})
     budget = job.run.budget.model_copy(update={"pilot": wanted})
     return replace(job, run=job.run.model_copy(update={"budget": budget}))
+
+
+def _with_fitted_pilot(job: Job) -> Job:
+    fits = pipeline.fitted(job)
+    if fits is not job and fits.run.budget.pilot:
+        keep(fits)
+        wanted = fits.run.budget.pilot
+        screen.say(f"pilot: {wanted.problems} problems, as many as its {wanted.share:.0%} of the budget buy")
+    return fits
 
 
 def sample(job: Job) -> Result:

@@ -6,7 +6,7 @@ Each stage reads what lies to its left (the ledger, JSON files) and writes what 
 from toolkit.pipeline.environment import versions
 from toolkit.pipeline.exporting import export
 from toolkit.pipeline.measuring import measure, measured_parts
-from toolkit.pipeline.piloting import keep_pilot, pilot, piloted
+from toolkit.pipeline.piloting import fitted, keep_pilot, pilot, piloted
 from toolkit.pipeline.sampling import ask, draw
 from toolkit.pipeline.teaching import examine, score, train
 from toolkit.pipeline.verifying import judge, judge_only, verifier_of
@@ -16,6 +16,7 @@ __all__ = [
     "draw",
     "examine",
     "export",
+    "fitted",
     "judge",
     "judge_only",
     "keep_pilot",

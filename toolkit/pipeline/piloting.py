@@ -1,6 +1,7 @@
 """The pilot: a few draws of every model before the plan is made."""
 
 import asyncio
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -12,15 +13,38 @@ from toolkit.pipeline.sampling import ask
 from toolkit.pipeline.verifying import verifier_of
 from toolkit.planning import MOST_PER_REQUEST
 from toolkit.sample import Progress, Result
-from toolkit.spec import Pilot
 from toolkit.types import PICO
+
+LEAST = 20  # problems: fewer say too little of a model
+FILLED = Fraction(9, 10)  # of its share: room for the last requests' worst case
+
+
+def fitted(job: Job) -> Job:
+    """The job with a pilot that its share of the budget pays for: of fewer problems, where all cost more.
+
+    Raises InputError where not even a few problems fit.
+    """
+    wanted, share = job.run.budget.pilot, _share(job)
+    if wanted is None or share is None:
+        return job
+    problems = min(wanted.problems, len(job.problems))
+    each = sum(c.usd_pico(wanted.draws, 1) or 0 for c in planning.candidates(job))
+    if each * problems <= share:
+        return job
+    if (fits := int(FILLED * share / each)) < min(LEAST, problems):
+        raise InputError(
+            f"budget.pilot: {wanted.draws} draws of every model to {min(LEAST, problems)} problems cost about "
+            f"${float(each * min(LEAST, problems) / PICO):.3g}, the pilot's share of the budget "
+            f"({wanted.share:.0%}) is ${share / PICO:.3g}: set pilot.draws lower or pilot.share higher, or "
+            "leave out the dearest model"
+        )
+    smaller = wanted.model_copy(update={"problems": fits})
+    budget = job.run.budget.model_copy(update={"pilot": smaller})
+    return replace(job, run=job.run.model_copy(update={"budget": budget}))
 
 
 async def pilot(job: Job, connect: Connect, *, stop: asyncio.Event, progress: Progress) -> Result:
-    """The first draws of every model to the first problems, under a cap of their own.
-
-    Raises InputError where they would cost more than the pilot's share of the budget.
-    """
+    """The first draws of every model to the first problems, under a cap of their own."""
     wanted = job.run.budget.pilot
     assert wanted is not None
     asked, questions = job.arms(imported=False), job.problems[: wanted.problems]
@@ -35,23 +59,23 @@ async def pilot(job: Job, connect: Connect, *, stop: asyncio.Event, progress: Pr
         purpose="pilot",
         stop=stop,
         progress=progress,
-        cap_pico=_pilot_cap(job, wanted, len(questions)),
+        cap_pico=_cap(job),
     )
 
 
-def _pilot_cap(job: Job, wanted: Pilot, problems: int) -> int | None:
-    """What the run may have spent when its pilot is done, in picodollars; None without a budget in dollars."""
+def _share(job: Job) -> int | None:
+    """Picodollars the pilot may cost; None without a budget in dollars."""
     budget = job.run.budget
-    if budget.usd is None:
+    if budget.usd is None or budget.pilot is None:
         return None
-    share = int(cost.to_pico(budget.usd) * Fraction(wanted.share))
-    expected = sum(c.usd_pico(wanted.draws, 1) or 0 for c in planning.candidates(job)) * problems
-    if expected > share:
-        raise InputError(
-            f"budget.pilot: {wanted.draws} draws of every model to {problems} problems cost about "
-            f"${float(expected / PICO):.3g}, the pilot's share of the budget ({wanted.share:.0%}) is ${share / PICO:.3g}: "
-            "set pilot.draws or pilot.problems lower, or pilot.share higher"
-        )
+    return int(cost.to_pico(budget.usd) * Fraction(budget.pilot.share))
+
+
+def _cap(job: Job) -> int | None:
+    """What the run may have spent when its pilot is done, in picodollars."""
+    share = _share(job)
+    if share is None:
+        return None
     with job.open() as ledger:
         return ledger.spend().committed + share
 

@@ -48,8 +48,8 @@ class Pilot(Section):
     """A few draws of every model before the plan is made; they count as draws of the run."""
 
     draws: Annotated[int, Field(gt=0)] = 4  # per problem and model
-    problems: Annotated[int, Field(gt=0)] = 200  # the first ones, at most
-    share: Annotated[float, Field(gt=0, le=1)] = 0.2  # of the budget it may cost
+    problems: Annotated[int, Field(gt=0)] = 200  # the first ones, at most; fewer where they would cost
+    share: Annotated[float, Field(gt=0, le=1)] = 0.2  # more than this part of a budget in dollars
 
 
 class Mixture(Section):
