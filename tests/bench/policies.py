@@ -2,8 +2,9 @@
 
     python tests/bench/policies.py [--worlds 200] [--part all|choice|dollars|size]
 
-Each world draws models, abilities, prices, prompt lengths and a budget at random. After a pilot of 4 draws on
-200 problems (--pilot) every policy is forecast, the one with the best forecast is chosen, and all are played against
+Each world draws models, abilities, prices, prompt lengths and a budget at random. The pilot is the one that
+`pricematch plan --pilot 4` makes: 4 draws of every model on at most 200 problems (--pilot) and no more than its
+share of the budget buys, but on 20 at least, as by a user who insists. Then every policy is forecast, the one with the best forecast is chosen, and all are played against
 the truth under the same cap. `regret` is the distance from an oracle that knows every chance: a bound, as its
 money buys expected successes in order of price. `dollars` is what a policy needs for the coverage the best
 uniform plan reaches, the pilot's cost counted on its side alone. The last line printed is one JSON object.
@@ -15,13 +16,15 @@ import resource
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from simulated_worlds import Floats, Truth, pilot, truth
 
 from toolkit import forecast
+from toolkit.pipeline import piloting
 from toolkit.policies import (
     Book,
     Cascade,
@@ -40,6 +43,7 @@ from toolkit.policies import (
     play,
     price_of,
 )
+from toolkit.spec import Pilot
 
 FIRST_SEED = 20_000
 DRAWS = 4  # of the pilot, by every model
@@ -56,14 +60,22 @@ class World:
     money: float  # left after the pilot
 
 
-def make_world(seed: int, piloted: int) -> World:
+def make_world(seed: int, most: int, share: float) -> World:
+    """Models whose pilot on a few problems would eat half of the budget are left out, the dearest first."""
     rng = np.random.default_rng(FIRST_SEED + seed)
     models, problems = int(rng.integers(2, 5)), int(rng.integers(400, 1201))
     true = truth(models, problems, rng)
-    known = pilot(true, DRAWS, piloted)
     draw = np.cumprod(np.exp(rng.uniform(np.log(1.2), np.log(8), models)))  # abler models cost more
     draw *= np.exp(rng.normal(0, 0.3, models))  # and write longer or shorter answers
     prompt = draw * rng.choice([0.0, rng.uniform(0.05, 0.8)])
+    total = problems * float(draw[0]) * float(np.exp(rng.uniform(np.log(4), np.log(64))))
+    each = np.cumsum(DRAWS * (draw + prompt))  # the pilot on one problem, by the models it has
+    total = max(total, 2 * piloting.LEAST * float(each[1]))
+    models = int(np.sum(piloting.LEAST * each <= total / 2))
+    piloted = int(piloting.FILLED * Fraction(share) * Fraction(total / each[models - 1]))
+    piloted = max(piloting.LEAST, min(most, piloted))
+    true = replace(true, chances=true.chances[:models], shares=true.shares[:models], seen=true.seen[:models])
+    known = pilot(true, DRAWS, piloted)
     members = tuple(
         Member(
             f"m{j}",
@@ -76,7 +88,7 @@ def make_world(seed: int, piloted: int) -> World:
         for j in range(models)
     )
     return World(
-        true, known, members, problems * float(draw[0]) * float(np.exp(rng.uniform(np.log(4), np.log(64))))
+        true, known, members, total - price_of(members, nothing_known(models, problems), known.draws)
     )
 
 
@@ -229,8 +241,12 @@ def dollars(world: World) -> dict[str, float]:
 
 
 def savings(worlds: Iterable[World]) -> dict[str, Any]:
-    rows = [dollars(world) for world in worlds]
+    rows, pilots = [], []
+    for world in worlds:
+        rows.append(dollars(world))
+        pilots.append(pilot_cost(world) / (pilot_cost(world) + world.money))
     out: dict[str, Any] = {"worlds": len(rows)}
+    out["pilots_share_quartiles"] = np.quantile(pilots, [0.25, 0.5, 0.75]).round(3).tolist()
     for label in rows[0]:
         shares = np.array([row[label] for row in rows])
         out[label] = {
@@ -287,13 +303,14 @@ def in_time(options: argparse.Namespace) -> Iterator[World]:
     for seed in range(options.worlds):
         if time.monotonic() - start > 60 * options.minutes:
             return
-        yield make_world(seed, options.pilot)
+        yield make_world(seed, options.pilot, options.share)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--worlds", type=int, default=200)
     parser.add_argument("--pilot", type=int, default=200, help="problems each model draws first")
+    parser.add_argument("--share", type=float, default=Pilot().share, help="of the budget, for the pilot")
     parser.add_argument("--minutes", type=float, default=1e9, help="of each part: fewer worlds if time ends")
     parser.add_argument("--goal", default="both", choices=["both", *GOALS])
     parser.add_argument("--part", default="all", choices=["all", "choice", "dollars", "size"])
