@@ -22,3 +22,13 @@ def test_few_arms_are_all_shown() -> None:
     progress.planned |= {"cheap": 4, "strong": 2}
     progress.done["strong"] = 2
     assert screen._detail(progress, 0.0).startswith("cheap 0/4 · strong 2/2")
+
+
+def test_the_last_line_says_what_came_and_nothing_where_nothing_did() -> None:
+    progress = Progress(begun=3)
+    progress.planned["cheap"] = 10
+    progress.done["cheap"] = 3
+    assert screen._ending(progress, 5.0) == ""
+    progress.done["cheap"] = 8
+    progress.retries["timeout"] = 2
+    assert screen._ending(progress, 5.0) == "5 draws in 5 s · cheap 8/10 · retried: 2 timeout"

@@ -4,7 +4,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from rich import box
 from rich.console import Console, Group
@@ -41,8 +41,21 @@ def steps(name: str) -> Iterator[Told]:
 
 @contextlib.contextmanager
 def draws(name: str, progress: Progress) -> Iterator[None]:
-    """Progress of sampling: a table that follows along in a terminal, a line now and then elsewhere."""
+    """Progress of sampling: a table that follows along in a terminal, a line now and then elsewhere.
+
+    When it has ended, however that came, one line stays that says what this process has brought.
+    """
     started = time.monotonic()
+    try:
+        with _followed(name, progress, started):
+            yield
+    finally:
+        if ended := _ending(progress, time.monotonic() - started):
+            say(f"{name}: {ended}")
+
+
+@contextlib.contextmanager
+def _followed(name: str, progress: Progress, started: float) -> Iterator[None]:
     if console.is_terminal:
         with Live(
             get_renderable=lambda: _table(name, progress, started),
@@ -98,22 +111,43 @@ def _shown(progress: Progress) -> tuple[dict[str, int], str]:
     return dict(list(going.items())[:MOST]), ", ".join(filter(None, more))
 
 
+def _ending(progress: Progress, seconds: float) -> str:
+    """What came in these seconds, and where that leaves the run; empty where nothing came."""
+    here = progress.done.total() - progress.begun
+    shown, more = _shown(progress)
+    told = (
+        f"{here:,} draws in {_span(seconds)}",
+        _arms(progress, shown),
+        more,
+        _money(progress),
+        _retried(progress),
+    )
+    return " · ".join(filter(None, told)) if here else ""
+
+
+def _arms(progress: Progress, shown: Iterable[str]) -> str:
+    return " · ".join(
+        f"{arm.removeprefix('evaluate/')} {progress.done[arm]}/{progress.planned[arm]}" for arm in shown
+    )
+
+
 def _detail(progress: Progress, started: float) -> str:
     shown, more = _shown(progress)
-    arms = " · ".join(f"{arm.removeprefix('evaluate/')} {progress.done[arm]}/{n}" for arm, n in shown.items())
     binding = " · ".join(
         f"{arm} waits for {why}"
         for arm, gate in progress.gates.items()
         if arm in shown and (why := gate.binding())
     )
-    return " · ".join(filter(None, (arms, more, binding, _footer(progress, started))))
+    return " · ".join(filter(None, (_arms(progress, shown), more, binding, _footer(progress, started))))
 
 
 def _footer(progress: Progress, started: float) -> str:
-    retried = ", ".join(f"{n} {kind}" for kind, n in progress.retries.items())
-    return " · ".join(
-        filter(None, (_money(progress), retried and f"retried: {retried}", _left(progress, started)))
-    )
+    return " · ".join(filter(None, (_money(progress), _retried(progress), _left(progress, started))))
+
+
+def _retried(progress: Progress) -> str:
+    causes = ", ".join(f"{n} {kind}" for kind, n in progress.retries.items())
+    return causes and f"retried: {causes}"
 
 
 def _money(progress: Progress) -> str:
@@ -135,8 +169,11 @@ def _left(progress: Progress, started: float) -> str:
     here = done - progress.begun
     if here <= 0 or done >= planned:
         return ""
-    seconds = (planned - done) * (time.monotonic() - started) / here
-    return f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"
+    return f"about {_span((planned - done) * (time.monotonic() - started) / here)} left"
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
 @contextlib.contextmanager
