@@ -25,10 +25,10 @@ def test_few_arms_are_all_shown() -> None:
 
 
 def test_the_last_line_says_what_came_and_nothing_where_nothing_did() -> None:
-    progress = Progress(begun=3)
+    progress = Progress()
     progress.planned["cheap"] = 10
     progress.done["cheap"] = 3
     assert screen._ending(progress, 5.0) == ""
-    progress.done["cheap"] = 8
+    progress.came("cheap", 5)
     progress.retries["timeout"] = 2
     assert screen._ending(progress, 5.0) == "5 draws in 5 s · cheap 8/10 · retried: 2 timeout"

@@ -113,16 +113,15 @@ def _shown(progress: Progress) -> tuple[dict[str, int], str]:
 
 def _ending(progress: Progress, seconds: float) -> str:
     """What came in these seconds, and where that leaves the run; empty where nothing came."""
-    here = progress.done.total() - progress.begun
     shown, more = _shown(progress)
     told = (
-        f"{here:,} draws in {_span(seconds)}",
+        f"{progress.here:,} draws in {_span(seconds)}",
         _arms(progress, shown),
         more,
         _money(progress),
         _retried(progress),
     )
-    return " · ".join(filter(None, told)) if here else ""
+    return " · ".join(filter(None, told)) if progress.here else ""
 
 
 def _arms(progress: Progress, shown: Iterable[str]) -> str:
@@ -166,10 +165,9 @@ def _money(progress: Progress) -> str:
 def _left(progress: Progress, started: float) -> str:
     """Time left at the pace since the start of this process; what was there before does not count."""
     planned, done = sum(progress.planned.values()), progress.done.total()
-    here = done - progress.begun
-    if here <= 0 or done >= planned:
+    if not progress.here or done >= planned:
         return ""
-    return f"about {_span((planned - done) * (time.monotonic() - started) / here)} left"
+    return f"about {_span((planned - done) * (time.monotonic() - started) / progress.here)} left"
 
 
 def _span(seconds: float) -> str:

@@ -121,7 +121,7 @@ class Collector:
                 reply.effective or None,
             ),
         )
-        self.progress.done[stream.name] += min(len(reply.choices), part.n)
+        self.progress.came(stream.name, min(len(reply.choices), part.n))
         self.progress.truncated[stream.name] += sum(c.finish == "length" for c in reply.choices)
         if cost is not None and part.reserved_pico is not None and cost > part.reserved_pico:
             self.session.halted.add(stream.name)

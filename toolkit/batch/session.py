@@ -114,6 +114,7 @@ class Session:
             wanted = stream.k * len(self.problems) if stream.targets is None else sum(stream.targets)
             self.progress.planned[stream.name] = wanted
             self.progress.done[stream.name] = wanted - sum(map(len, self.lacking(lane)))
+        self.progress.spend, self.progress.cap_pico = lambda: self.ledger.spent, self.ledger.cap_pico
 
     def result(self) -> Result:
         if self.live:

@@ -115,7 +115,7 @@ class Attempts:
         session.endings.announce()
         session.reached.add(stream.name)
         session.given_up = 0
-        session.progress.done[stream.name] += min(len(reply.choices), task.n)
+        session.progress.came(stream.name, min(len(reply.choices), task.n))
         session.progress.truncated[stream.name] += sum(c.finish == "length" for c in reply.choices)
         if cost is not None and bound is not None and cost > bound:
             session.halted.add(stream.name)

@@ -17,10 +17,14 @@ class Progress:
     truncated: Counter[str] = field(default_factory=Counter)
     retries: Counter[str] = field(default_factory=Counter)  # by kind of error
     in_flight: int = 0
-    begun: int = 0  # draws that were there when this process began
+    here: int = 0  # draws that came since this process began
     gates: dict[str, Limiter] = field(default_factory=dict)  # by arm
     spend: Callable[[], Spend] | None = None  # so far, of the whole ledger
     cap_pico: int | None = None
+
+    def came(self, arm: str, draws: int) -> None:
+        self.done[arm] += draws
+        self.here += draws
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,6 @@ class Session:
             shown.planned[s.name] = wanted
             shown.done[s.name] = wanted - sum(map(len, todo[s.name]))
             shown.gates[s.name] = s.limiter
-        shown.begun = shown.done.total()
         shown.spend, shown.cap_pico = lambda: self.ledger.spent, self.ledger.cap_pico
 
     def result(self) -> Result:
