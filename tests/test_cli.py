@@ -156,6 +156,33 @@ def test_an_unreachable_server_is_exit_4_and_nothing_counts_as_spent(
     assert (code, status["spent_usd"], status["uncertain_usd"], status["missing"]) == (0, 0, 0, 40)
 
 
+@pytest.mark.parametrize("verb", ["sample", "status", "measure"])
+def test_a_file_that_is_no_ledger_is_one_line(
+    run: Cli, simulated: dict[str, Any], tmp_path: Path, verb: str
+) -> None:
+    file = str(write(tmp_path, simulated))
+    assert run("sample", file)[0] == 0
+    (tmp_path / "runs" / "little" / "ledger.sqlite").write_bytes(b"no ledger " * 1000)
+    assert_one_line(run(verb, file), 2, "ledger.sqlite", "not a ledger")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_one_line_wherever_it_is_noticed(
+    run: Cli, simulated: dict[str, Any], tmp_path: Path
+) -> None:
+    file, directory = str(write(tmp_path, simulated)), tmp_path / "runs" / "little"
+    directory.mkdir(parents=True)
+    (directory / ".plan.json.tmp").symlink_to("/dev/full")
+    assert_one_line(run("plan", file), 3, "No space left on device", "then rerun")
+
+
+def test_a_run_directory_below_a_file_is_one_line(
+    run: Cli, simulated: dict[str, Any], tmp_path: Path
+) -> None:
+    file = str(write(tmp_path, simulated))
+    assert_one_line(run("plan", file, "--out", f"{file}/x"), 3, "Not a directory", "run-file.yaml")
+
+
 def test_a_wrong_option_is_exit_2(run: Cli) -> None:
     code, _, err = run("plan", "x.yaml", "--no-such-option")
     assert code == 2

@@ -3,6 +3,7 @@
 Heavy imports stay inside the verbs: `--help` costs next to nothing.
 """
 
+import errno
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from toolkit.errors import PricematchError
+from toolkit.errors import PricematchError, Unfinished
 
 if TYPE_CHECKING:
     from toolkit.job import Job
@@ -36,6 +37,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 
 
 INTERRUPTED = 130  # typer's own code for Ctrl-C
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+SHUT = frozenset(
+    {errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
+)
 
 
 def main() -> NoReturn:
@@ -45,11 +50,23 @@ def main() -> NoReturn:
     except PricematchError as error:
         typer.echo(f"pricematch: {error}", err=True)
         code = error.exit_code
+    except OSError as error:
+        code = _disk_error(error)
     except Exception as error:
         code = _usage_error(error)
     if code == INTERRUPTED:
         typer.echo("pricematch: interrupted; everything paid for is kept: rerun to go on", err=True)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _disk_error(error: OSError) -> int:
+    """A full or forbidden place is no bug: a line and exit code 3."""
+    if error.errno not in FULL | SHUT:
+        raise error
+    mend = "free space" if error.errno in FULL else "give --out a folder that can be written"
+    where = error.filename or "the run directory"
+    typer.echo(f"pricematch: {where}: {error.strerror}: {mend}, then rerun", err=True)
+    return Unfinished.exit_code
 
 
 def _usage_error(error: Exception) -> int:

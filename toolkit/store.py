@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from toolkit.disks import file_system, mounts, pragmas
-from toolkit.errors import InputError, Unfinished
+from toolkit.errors import InputError, PricematchError, Unfinished
 
 T = TypeVar("T")
 GROUP = 512  # operations in one transaction, at most
@@ -39,6 +39,18 @@ def lock(path: Path) -> int:
             )
         raise InputError(f"{path}: {said}") from None
     return handle
+
+
+def trouble(path: Path, error: sqlite3.Error) -> PricematchError:
+    """What a person can do about an error of the file's, not of an operation's."""
+    if isinstance(error, sqlite3.OperationalError):
+        return Unfinished(
+            f"{path}: cannot use the ledger ({error}): free space or mend the disk, then rerun; "
+            "what was committed is kept"
+        )
+    return InputError(
+        f"{path}: not a ledger, or a damaged one ({error}): put a copy of it back, or give another --out"
+    )
 
 
 @dataclass(slots=True)
@@ -68,9 +80,12 @@ class Writer:
         self.restore: Callable[[Any], None] = lambda _: None
         self._queue: queue.SimpleQueue[_Op | None] = queue.SimpleQueue()
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        for pragma in pragmas(file_system(path, mounts(sys.platform)), sys.platform):
-            self._db.execute(f"PRAGMA {pragma}")
-        _migrate(self._db, path, migrations)
+        try:
+            for pragma in pragmas(file_system(path, mounts(sys.platform)), sys.platform):
+                self._db.execute(f"PRAGMA {pragma}")
+            _migrate(self._db, path, migrations)
+        except sqlite3.Error as error:
+            raise trouble(path, error) from error
         self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
         self._thread.start()
 
@@ -120,9 +135,7 @@ class Writer:
         except sqlite3.Error as error:
             self._undo(before)
             for op in group:
-                op.error = Unfinished(
-                    f"{self.path}: cannot write the ledger ({error}): free space or mend the disk, then rerun"
-                )
+                op.error = trouble(self.path, error)
 
     def _transaction(self, group: list[_Op], run: Callable[[_Op], None]) -> None:
         self._db.execute("BEGIN IMMEDIATE")

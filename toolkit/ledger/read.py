@@ -7,6 +7,7 @@ from typing import Any
 
 from toolkit.errors import InputError
 from toolkit.ledger.records import BatchPart, DrawRow, LiveBatch, Spend
+from toolkit.store import trouble
 from toolkit.types import Problem
 
 
@@ -18,6 +19,11 @@ class Reader:
             raise InputError(f"{path}: no ledger here yet: run `pricematch sample` first")
         self.path = path
         self._db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
+        try:
+            self._db.execute("SELECT 1 FROM sqlite_master")  # opens it
+        except sqlite3.Error as error:
+            self._db.close()
+            raise trouble(path, error) from error
 
     def close(self) -> None:
         self._db.close()
