@@ -20,6 +20,7 @@ paper: $(VENV)/.installed
 	$(BIN)/pricematch run examples/paper-mini/low.yaml
 	$(BIN)/pricematch run examples/paper-mini/high.yaml
 	$(BIN)/python examples/paper-mini/compare.py runs/paper-mini-low runs/paper-mini-high
+	$(BIN)/pricematch report runs/paper-mini-low runs/paper-mini-high
 
 test: lint types unit
 

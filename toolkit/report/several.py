@@ -108,11 +108,11 @@ def _differences(found: Mapping[str, Facts]) -> list[str]:
 
 
 def _short(value: Any) -> str:
-    if not value:
-        return "none"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{k} {_short(v) if isinstance(v, Mapping) else v}" for k, v in value.items())
-    return str(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, Mapping) and value:
+        return ", ".join(f"{k} {_short(v)}" for k, v in value.items())
+    return str(value) if value or value in (0, False) else "none"
 
 
 # -- the tables
