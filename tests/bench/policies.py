@@ -44,6 +44,7 @@ from toolkit.policies import (
     price_of,
 )
 from toolkit.spec import Pilot
+from toolkit.types import Estimate
 
 FIRST_SEED = 20_000
 DRAWS = 4  # of the pilot, by every model
@@ -116,16 +117,19 @@ def reached(policy: Policy, world: World, plan: Book, money: float, seed: int = 
 
 
 def oracle(world: World, goal: Goal) -> float:
-    """No policy can expect more: buying the next distinct correct draw of a problem costs at least its price
-    over its chance, and money goes to the cheapest first."""
+    """No policy can expect more of the money left."""
+    have = world.known.counted(goal)
+    bought = int(np.searchsorted(np.cumsum(_least(world, goal)), world.money))
+    return float((have.sum() + bought) / len(have))
+
+
+def _least(world: World, goal: Goal) -> Floats:
+    """Ascending: the next distinct correct draw of a problem costs at least its price over its chance."""
     price = np.array([m.cost_per_draw + m.cost_per_request / m.per_request for m in world.members])
     have = world.known.counted(goal)
     with np.errstate(divide="ignore"):
         one = (price[:, None] / world.truth.chances).min(axis=0)
-    wanted = np.concatenate([one[have <= i] for i in range(goal.cap)])
-    costs = np.sort(wanted)
-    bought = int(np.searchsorted(np.cumsum(costs), world.money))
-    return float((have.sum() + bought) / len(have))
+    return np.sort(np.concatenate([one[have <= i] for i in range(goal.cap)]))
 
 
 # -- is the chosen plan near the best?
@@ -154,10 +158,15 @@ def choose(world: World, goal: Goal) -> dict[str, Any]:
         "regret": {kind: bound - max(values) for kind, values in kinds.items()}
         | {"chosen": bound - true[chosen]},
         "forecasts": [
-            (_kind(name), f.low <= true[name] <= f.high, f.value - true[name], f.high - f.low)
+            (_kind(name), _holds(f, true[name]), f.value - true[name], f.high - f.low)
             for name, f in forecasts.items()
         ],
     }
+
+
+def _holds(forecast: Estimate, value: float) -> bool:
+    """Where no draw can be bought the forecast is the pilot's own record, the same but for its last bit."""
+    return forecast.low - 1e-9 <= value <= forecast.high + 1e-9
 
 
 def _kind(name: str) -> str:
@@ -237,6 +246,9 @@ def dollars(world: World) -> dict[str, float]:
             low, high = (low, middle) if reached(policy, world, plan, middle) >= aim else (middle, high)
         shares[label] = (high + pilot_cost(world)) / spend
         shares[f"{label}, pilot apart"] = high / spend
+    solved = world.known.counted(GOALS["coverage"])
+    lacking = max(0, int(np.ceil(aim * len(solved) - solved.sum())))
+    shares["oracle, pilot apart"] = float(_least(world, GOALS["coverage"])[:lacking].sum()) / spend
     return shares
 
 
