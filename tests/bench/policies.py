@@ -15,10 +15,12 @@ import json
 import resource
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 from simulated_worlds import Floats, Truth, pilot, truth
@@ -46,6 +48,7 @@ from toolkit.policies import (
 from toolkit.spec import Pilot
 from toolkit.types import Estimate
 
+T = TypeVar("T")
 FIRST_SEED = 20_000
 DRAWS = 4  # of the pilot, by every model
 GOALS = {"coverage": Goal(1), "distinct": Goal(4)}
@@ -184,9 +187,12 @@ def _judged(found: list[tuple[str, bool, float, float]]) -> dict[str, dict[str, 
     }
 
 
-def choices(worlds: Iterable[World], goals: dict[str, Goal]) -> dict[str, Any]:
+def both_goals(world: World, goals: dict[str, Goal]) -> dict[str, dict[str, Any]]:
+    return {label: choose(world, goal) for label, goal in goals.items()}
+
+
+def choices(both: Sequence[dict[str, dict[str, Any]]], goals: dict[str, Goal]) -> dict[str, Any]:
     out: dict[str, Any] = {}
-    both = [{label: choose(world, goal) for label, goal in goals.items()} for world in worlds]
     for label in goals:
         rows = [found[label] for found in both]
         picked: defaultdict[str, int] = defaultdict(int)
@@ -248,15 +254,13 @@ def dollars(world: World) -> dict[str, float]:
         shares[f"{label}, pilot apart"] = high / spend
     solved = world.known.counted(GOALS["coverage"])
     lacking = max(0, int(np.ceil(aim * len(solved) - solved.sum())))
+    shares["pilot"] = pilot_cost(world) / (pilot_cost(world) + world.money)
     shares["oracle, pilot apart"] = float(_least(world, GOALS["coverage"])[:lacking].sum()) / spend
     return shares
 
 
-def savings(worlds: Iterable[World]) -> dict[str, Any]:
-    rows, pilots = [], []
-    for world in worlds:
-        rows.append(dollars(world))
-        pilots.append(pilot_cost(world) / (pilot_cost(world) + world.money))
+def savings(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
+    pilots = [row.pop("pilot") for row in rows]
     out: dict[str, Any] = {"worlds": len(rows)}
     out["pilots_share_quartiles"] = np.quantile(pilots, [0.25, 0.5, 0.75]).round(3).tolist()
     for label in rows[0]:
@@ -309,13 +313,20 @@ def size(problems: int = 1_000_000, models: int = 4) -> dict[str, Any]:
     return found
 
 
-def in_time(options: argparse.Namespace) -> Iterator[World]:
-    """Worlds, until there were enough or the time is over."""
-    start = time.monotonic()
-    for seed in range(options.worlds):
-        if time.monotonic() - start > 60 * options.minutes:
-            return
-        yield make_world(seed, options.pilot, options.share)
+def in_time(options: argparse.Namespace, play_one: Callable[[World], T]) -> list[T]:
+    """What every world gives, until there were enough or the time is over."""
+    start, found = time.monotonic(), []
+    with ProcessPoolExecutor(options.workers) as pool:
+        for one in pool.map(partial(_world, options, play_one), range(options.worlds)):
+            found.append(one)
+            if time.monotonic() - start > 60 * options.minutes:
+                pool.shutdown(cancel_futures=True)
+                break
+    return found
+
+
+def _world(options: argparse.Namespace, play_one: Callable[[World], T], seed: int) -> T:
+    return play_one(make_world(seed, options.pilot, options.share))
 
 
 def main() -> None:
@@ -324,6 +335,7 @@ def main() -> None:
     parser.add_argument("--pilot", type=int, default=200, help="problems each model draws first")
     parser.add_argument("--share", type=float, default=Pilot().share, help="of the budget, for the pilot")
     parser.add_argument("--minutes", type=float, default=1e9, help="of each part: fewer worlds if time ends")
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--goal", default="both", choices=["both", *GOALS])
     parser.add_argument("--part", default="all", choices=["all", "choice", "dollars", "size"])
     options = parser.parse_args()
@@ -332,12 +344,10 @@ def main() -> None:
     if options.part in ("all", "size"):  # first, while the process is small
         found["size"] = size()
     if options.part in ("all", "choice"):
-        found["choice"] = choices(
-            in_time(options),
-            {g: GOALS[g] for g in GOALS if options.goal in (g, "both")},
-        )
+        goals = {g: GOALS[g] for g in GOALS if options.goal in (g, "both")}
+        found["choice"] = choices(in_time(options, partial(both_goals, goals=goals)), goals)
     if options.part in ("all", "dollars"):
-        found["dollars"] = savings(in_time(options))
+        found["dollars"] = savings(in_time(options, dollars))
     found["seconds"] = round(time.monotonic() - start, 1)
     print(json.dumps(found))
 

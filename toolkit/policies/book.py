@@ -10,7 +10,7 @@ from toolkit.forecast.fit import KEPT
 from toolkit.policies.joint import LOADINGS, Joint, joint, loading_weights
 from toolkit.policies.nouns import COVERAGE, Goal, Known, Member
 
-_TRUTHS = 16  # equally likely joint truths a policy is rehearsed under
+_TRUTHS = 32  # equally likely joint truths a policy is rehearsed under
 
 
 @dataclass(frozen=True, slots=True)
