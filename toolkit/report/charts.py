@@ -62,8 +62,9 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True)
-class Chart:
-    kind: ClassVar[str] = "curves"
+class Frame:
+    """A drawing's size, the box its marks lie in, and the ticks below it; in pixels."""
+
     width: int
     height: int
     left: float
@@ -71,6 +72,11 @@ class Chart:
     top: float
     bottom: float
     x_ticks: tuple[Tick, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chart(Frame):
+    kind: ClassVar[str] = "curves"
     y_ticks: tuple[Tick, ...]
     curves: tuple[Curve, ...]
     log: bool

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from toolkit.report.charts import Tick, apart, linear
+from toolkit.report.charts import Frame, Tick, apart, linear
 
 STEP = 25  # pixels from a line to the next
 TOP, BOTTOM = 8, 46
@@ -38,15 +38,8 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Forest:
+class Forest(Frame):
     kind: ClassVar[str] = "forest"
-    width: int
-    height: int
-    left: float
-    right: float
-    top: float
-    bottom: float
-    x_ticks: tuple[Tick, ...]
     lines: tuple[Line, ...]
     zero: float | None  # where 0 lies, if it is inside
 
