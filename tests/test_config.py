@@ -387,3 +387,10 @@ def test_names_that_are_no_paths_stay_as_they_are(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     run = loaded(tmp_path, {"prompt": "gsm8k", "problems.source": "openai/gsm8k"})
     assert (run.prompt, run.problems.source) == ("gsm8k", "openai/gsm8k")
+
+
+def test_a_key_of_a_section_in_its_short_form_can_be_set() -> None:
+    data: dict[str, Any] = {"budget": {"usd": 1, "pilot": 3, "policy": "mix"}}
+    config._set(data, "budget.pilot.draws=2")
+    config._set(data, "budget.policy.rounds=4")
+    assert data["budget"] == {"usd": 1, "pilot": {"draws": 2}, "policy": {"name": "mix", "rounds": 4}}

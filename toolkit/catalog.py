@@ -86,6 +86,12 @@ def nearest(model: str, *, priced: bool = False) -> str | None:
     return found[0] if found else None
 
 
+def told_nearest(model: str) -> str:
+    """For the end of an error's line: the name that was perhaps meant; empty where this one is known."""
+    near = None if find(model) else nearest(model, priced=True)
+    return f"; the catalog has none of {model}: did you mean {near!r}?" if near else ""
+
+
 @cache
 def load() -> dict[str, Entry]:
     """Every entry, by name."""

@@ -122,13 +122,14 @@ def plan(
     """From the budget to draws per problem for each arm."""
     from toolkit import config, stages, tables
 
-    job = _job(run, set_, out)
+    asked = [] if pilot is None else [f"budget.pilot.draws={pilot}"]
+    job = _job(run, [*(set_ or []), *asked], out)
     if dry_run:
         typer.echo(config.dump(job.run), nl=False)
         return
-    if pilot is not None:
-        job = stages.pilot(job, pilot)
     _keep(job)
+    if pilot is not None:
+        job = stages.pilot(job)
     tables.plan(stages.plan(job), as_json=as_json)
 
 

@@ -64,6 +64,9 @@ def _read(file: Path) -> dict[str, Any]:
     return data
 
 
+SHORT = {"pilot": "draws", "policy": "name"}  # sections that may be written as this key's value alone
+
+
 def _set(data: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     keys = path.strip().split(".")
@@ -73,6 +76,8 @@ def _set(data: dict[str, Any], override: str) -> None:
     for key in keys[:-1]:
         if here.get(key) is None:
             here[key] = {}
+        elif key in SHORT and not isinstance(here[key], dict):
+            here[key] = {SHORT[key]: here[key]}
         if not isinstance(here[key], dict):
             raise InputError(f"--set {override}: {key} is not a section")
         here = here[key]

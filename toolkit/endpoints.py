@@ -73,7 +73,9 @@ def _refuse_thinking(name: str, model: Model) -> None:
     if model.thinking is None or not asked:
         return
     if why := gemini.unthinkable(named, model.thinking):
-        raise InputError(f"models.{name}.thinking: {model.model}: {why} ({gemini.THINKING_SOURCE})")
+        raise InputError(
+            f"models.{name}.thinking: {model.model}: {why} ({gemini.THINKING_SOURCE}){catalog.told_nearest(model.model)}"
+        )
 
 
 def _facts(model: Model) -> dict[str, object]:

@@ -182,17 +182,12 @@ def _refuse_unknown_currency(candidates: Sequence[Candidate], budget: Budget) ->
             why = "match: price" if budget.match == "price" else "a budget in usd"
             raise InputError(
                 f"models.{c.key}.price is missing: {why} needs the price of every model, in dollars per million tokens"
-                f"{_listed_like(c.model)}"
+                f"{catalog.told_nearest(c.model)}"
             )
         if c.compute is None and (budget.match == "flops" or budget.flops is not None):
             raise InputError(
                 f"models.{c.key}.params is missing: FLOPs need the number of parameters (active ones, if they differ)"
             )
-
-
-def _listed_like(model: str) -> str:
-    near = None if catalog.find(model) else catalog.nearest(model, priced=True)
-    return f"; the catalog has none of {model}: did you mean {near!r}?" if near else ""
 
 
 def _share(

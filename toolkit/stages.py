@@ -36,7 +36,6 @@ from toolkit.errors import InputError, PricematchError, Refused, Unfinished
 from toolkit.job import AUDIT, EVALUATION, METRICS, PLAN, Job
 from toolkit.plan import Plan
 from toolkit.sample import Progress, Result
-from toolkit.spec import Pilot
 
 
 def open_run(source: Path | str, overrides: Sequence[str] = (), out: Path | None = None) -> Job:
@@ -80,14 +79,11 @@ def plan(job: Job) -> Plan:
     return made
 
 
-def pilot(job: Job, draws: int | None = None) -> Job:
-    """The pilot where there is none yet (`draws` per problem), its verdicts, and what it measured.
+def pilot(job: Job) -> Job:
+    """The run's pilot where there is none yet, its verdicts, and what it measured.
 
     Returns the job with its pilot. A pilot that stopped short is used as far as it came.
     """
-    if draws is not None:
-        job = _with_pilot(job, draws)
-        keep(job)
     if job.run.budget.pilot is None or pipeline.piloted(job):
         return job
     job = _with_fitted_pilot(job)
@@ -99,14 +95,6 @@ def pilot(job: Job, draws: int | None = None) -> Job:
     verify(job)
     tables.pilot(pipeline.keep_pilot(job))
     return job
-
-
-def _with_pilot(job: Job, draws: int) -> Job:
-    if draws < 1:
-        raise InputError(f"--pilot {draws}: give the draws per problem and model, such as 4")
-    wanted = (job.run.budget.pilot or Pilot()).model_copy(update={"draws": draws})
-    budget = job.run.budget.model_copy(update={"pilot": wanted})
-    return replace(job, run=job.run.model_copy(update={"budget": budget}))
 
 
 def _with_fitted_pilot(job: Job) -> Job:
