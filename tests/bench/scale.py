@@ -2,8 +2,8 @@
 
     python tests/bench/scale.py [--draws 10000,1000000]
 
-Each size is sampled by the command line from a simulated model over real HTTP, 10 draws of a problem in all,
-then asked for again when nothing is missing. `rss_mb` is the process's own largest resident memory (Linux).
+Each size is sampled by the command line from a simulated model over real HTTP, 25 draws of every problem in one
+request, then asked for again when nothing is missing. `rss_mb` is the process's own largest resident memory (Linux).
 Last, one JSON object.
 """
 
@@ -18,16 +18,16 @@ from typing import Any
 
 from toolkit.ledger import Reader
 
-K = 10  # draws of each problem
+K = 25  # draws of each problem
 POLL = 0.1  # seconds between looks at the process
 RUN_FILE = """\
 name: scale
-problems: {{source: builtin:word-problems, split: train, limit: {problems}}}
-prompt: word-problems
+problems: {{source: questions.jsonl}}
+prompt: gsm8k
 decoding: {{temperature: 0.7, max_tokens: 256}}
 models:
   one: {{provider: simulated, model: small, world: world.yaml, draws_per_request: {each}}}
-budget: {{draws: 10, match: samples}}
+budget: {{draws: {k}, match: samples}}
 sampling: {{rounds: 1}}
 """
 WORLD = """\
@@ -64,7 +64,11 @@ def measure(draws: int, each: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         folder, out = Path(place), Path(place) / "run"
         (folder / "world.yaml").write_text(WORLD, encoding="utf-8")
-        (folder / "run.yaml").write_text(RUN_FILE.format(problems=draws // K, each=each), encoding="utf-8")
+        rows = ({"question": f"What is {i} + {i + 1}?", "answer": str(2 * i + 1)} for i in range(draws // K))
+        (folder / "questions.jsonl").write_text(
+            "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8"
+        )
+        (folder / "run.yaml").write_text(RUN_FILE.format(k=K, each=each), encoding="utf-8")
         first, again = run(folder, out), run(folder, out)
         with Reader(out / "ledger.sqlite") as reader:
             there = reader.count_draws()
