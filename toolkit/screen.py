@@ -133,7 +133,7 @@ def _arms(progress: Progress, shown: Iterable[str]) -> str:
 def _detail(progress: Progress, started: float) -> str:
     shown, more = _shown(progress)
     binding = " · ".join(
-        f"{arm} waits for {why}"
+        f"{arm.removeprefix('evaluate/')} waits for {why}"
         for arm, gate in progress.gates.items()
         if arm in shown and (why := gate.binding())
     )
