@@ -52,7 +52,7 @@ T = TypeVar("T")
 FIRST_SEED = 20_000
 DRAWS = 4  # of the pilot, by every model
 GOALS = {"coverage": Goal(1), "distinct": Goal(4)}
-PLAYS = 2  # of every policy: the truth of a plan is their mean
+PLAYS = 2  # of every policy, --plays: the truth of a plan is their mean
 REACH = 0.98
 
 
@@ -109,11 +109,11 @@ def candidates(members: tuple[Member, ...], goal: Goal) -> dict[str, Policy]:
     return found
 
 
-def reached(policy: Policy, world: World, plan: Book, money: float, seed: int = 0) -> float:
+def reached(policy: Policy, world: World, plan: Book, money: float, plays: int = PLAYS) -> float:
     """Of the goal, on the whole set, pilot included: the mean of several plays against the truth."""
     values = []
-    for turn in range(PLAYS):
-        played = play(policy, plan, State(world.known, money), world.truth.at(100 * seed + turn))
+    for turn in range(plays):
+        played = play(policy, plan, State(world.known, money), world.truth.at(turn))
         assert played.spent <= money * (1 + 1e-9), f"{policy.name} spent {played.spent} of {money}"
         values.append(float(played.known.counted(plan.goal).mean()))
     return float(np.mean(values))
@@ -138,7 +138,7 @@ def _least(world: World, goal: Goal) -> Floats:
 # -- is the chosen plan near the best?
 
 
-def choose(world: World, goal: Goal) -> dict[str, Any]:
+def choose(world: World, goal: Goal, plays: int) -> dict[str, Any]:
     plan = book(world.members, world.known, goal)
     state = State(world.known, world.money)
     true: dict[str, float] = {}
@@ -146,7 +146,7 @@ def choose(world: World, goal: Goal) -> dict[str, Any]:
     for name, policy in candidates(world.members, goal).items():
         outlook = expected(policy, plan, state)
         forecasts[name] = outlook.coverage if goal.cap == 1 else outlook.distinct
-        true[name] = reached(policy, world, plan, world.money)
+        true[name] = reached(policy, world, plan, world.money, plays)
     chosen = max(forecasts, key=lambda name: forecasts[name].value)
     best = max(true, key=true.__getitem__)
     bound = oracle(world, goal)
@@ -187,8 +187,8 @@ def _judged(found: list[tuple[str, bool, float, float]]) -> dict[str, dict[str, 
     }
 
 
-def both_goals(world: World, goals: dict[str, Goal]) -> dict[str, dict[str, Any]]:
-    return {label: choose(world, goal) for label, goal in goals.items()}
+def both_goals(world: World, goals: dict[str, Goal], plays: int) -> dict[str, dict[str, Any]]:
+    return {label: choose(world, goal, plays) for label, goal in goals.items()}
 
 
 def choices(both: Sequence[dict[str, dict[str, Any]]], goals: dict[str, Goal]) -> dict[str, Any]:
@@ -335,6 +335,7 @@ def main() -> None:
     parser.add_argument("--pilot", type=int, default=200, help="problems each model draws first")
     parser.add_argument("--share", type=float, default=Pilot().share, help="of the budget, for the pilot")
     parser.add_argument("--minutes", type=float, default=1e9, help="of each part: fewer worlds if time ends")
+    parser.add_argument("--plays", type=int, default=PLAYS, help="of every policy: more leave less to luck")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--goal", default="both", choices=["both", *GOALS])
     parser.add_argument("--part", default="all", choices=["all", "choice", "dollars", "size"])
@@ -345,7 +346,9 @@ def main() -> None:
         found["size"] = size()
     if options.part in ("all", "choice"):
         goals = {g: GOALS[g] for g in GOALS if options.goal in (g, "both")}
-        found["choice"] = choices(in_time(options, partial(both_goals, goals=goals)), goals)
+        found["choice"] = choices(
+            in_time(options, partial(both_goals, goals=goals, plays=options.plays)), goals
+        )
     if options.part in ("all", "dollars"):
         found["dollars"] = savings(in_time(options, dollars))
     found["seconds"] = round(time.monotonic() - start, 1)
