@@ -19,8 +19,9 @@ class Size:
     characters: int
 
 
-# Lengths counted in the published files (openai/grade-school-math, hendrycks/math, google-research/mbpp with its
-# tests in the question, openai/human-eval); rows per split from the cards of these hub ids; all read 2026-11-21.
+# Lengths, and the rows of GSM8K, MATH train and HumanEval, counted on 2026-11-21 in the files their authors publish
+# (MATH test: in half of it; MBPP with its tests in the question). The other rows as the papers split them: MATH
+# arXiv 2103.03874, its 500 arXiv 2305.20050, MBPP arXiv 2108.07732.
 SIZES = {
     "openai/gsm8k": {"train": Size(7473, 235), "test": Size(1319, 240)},
     "zwhe99/MATH": {
