@@ -1,6 +1,7 @@
 """One training shared by several processes."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,21 @@ def test_what_a_shared_training_refuses_is_one_line(student: Path, tmp_path: Pat
         torchrun.launch(message, said.append)
     assert "\n" not in str(caught.value)
     assert said == []
+
+
+def test_a_refusal_is_heard_whichever_process_makes_it_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torchrun ends all processes as soon as one has ended, the first one too, before it can say anything."""
+    (tmp_path / "only_the_second.py").write_text(
+        "import os, time\n"
+        "from toolkit.errors import InputError\n"
+        "def train(message, say):\n"
+        "    if os.environ['RANK'] == '0':\n"
+        "        time.sleep(600)\n"
+        "    raise InputError('said by the second')\n"
+    )
+    places = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(places))
+    with pytest.raises(InputError, match="said by the second"):
+        torchrun.launch({"entry": "only_the_second:train", "processes": 2}, print)

@@ -16,7 +16,7 @@ from typing import Any
 from toolkit.children import Say, end_with_parent
 from toolkit.errors import InputError, PricematchError
 
-REFUSED = 9  # exit code of a process whose input was wrong: the first one has said how
+REFUSED = 9  # exit code of a process whose input was wrong: it has said how
 
 
 def command(processes: int, message: Path) -> list[str]:
@@ -66,15 +66,18 @@ def main() -> None:
     message = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     first = os.environ["RANK"] == "0"
 
+    def write(answer: Mapping[str, Any]) -> None:
+        answers.write(json.dumps(answer) + "\n")
+
     def say(answer: Mapping[str, Any]) -> None:
         if first:
-            answers.write(json.dumps(answer) + "\n")
+            write(answer)
 
     module, _, name = message["entry"].partition(":")
     try:
         getattr(__import__(module, fromlist=[name]), name)(message, say)
     except InputError as error:
-        say({"refused": str(error)})
+        write({"refused": str(error)})  # whoever is first: torchrun ends the others as soon as one has ended
         answers.flush()
         os._exit(REFUSED)
     answers.flush()
