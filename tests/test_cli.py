@@ -247,12 +247,11 @@ def test_estimate_needs_no_download_where_the_number_of_problems_is_known(
     assert cheap["prompt_tokens"] > 235 / 4  # the question and what stands around it
 
 
-def test_estimate_reads_a_data_set_of_unknown_size_and_says_where_it_cannot(
-    run: Cli, simulated: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_estimate_asks_how_many_problems_a_data_set_has_instead_of_downloading_it(
+    run: Cli, simulated: dict[str, Any], tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     file = write(tmp_path, simulated | {"problems": {"source": "nobody/nothing"}})
-    assert_one_line(run("estimate", str(file), "--usd", "1"), 2, "nobody/nothing")
+    assert_one_line(run("estimate", str(file), "--usd", "1"), 2, "nobody/nothing", "problems.limit=N")
     assert run("estimate", str(file), "--usd", "1", "--set", "problems.limit=50")[0] == 0
 
 

@@ -67,8 +67,8 @@ class Job:
     @cached_property
     def loaded(self) -> problems.Loaded:
         wanted = self.run.problems
-        standing_in = typical.questions(wanted) if self.offline and problems.from_hub(wanted) else None
-        return standing_in or problems.load(wanted)
+        standing_in = self.offline and problems.from_hub(wanted)
+        return typical.questions(wanted) if standing_in else problems.load(wanted)
 
     @cached_property
     def held_out(self) -> problems.Loaded:

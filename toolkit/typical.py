@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from toolkit.errors import InputError
 from toolkit.problems import Loaded
 from toolkit.spec import Problems
 from toolkit.types import Problem
@@ -42,16 +43,19 @@ SIZES = {
 USUAL = 240  # characters of a question of a data set that is not listed
 
 
-def questions(spec: Problems) -> Loaded | None:
+def questions(spec: Problems) -> Loaded:
     """As many problems as the run file asks of a hub data set, each of its typical length.
 
-    None where nothing says how many there are: neither this table nor the run file's `limit`.
+    Raises InputError where nothing says how many there are: neither this table nor the run file's `limit`.
     """
     size = None if spec.config == "sanitized" else SIZES.get(spec.source, {}).get(spec.split)
     left = None if size is None else max(0, size.problems - spec.offset)
     count = min((n for n in (left, spec.limit) if n is not None), default=0)
     if not count:
-        return None
+        raise InputError(
+            f"problems.limit: how many problems {spec.source} {spec.split} has from {spec.offset} on is not known "
+            "without downloading it: say with --set problems.limit=N"
+        )
     characters = size.characters if size else USUAL
     text = (_TEXT * (characters // len(_TEXT) + 1))[:characters]
     note = f"{spec.source} was not read: {count:,} questions of about {characters} characters were assumed"
